@@ -1,0 +1,104 @@
+//! The bytes of an object, for an upload.
+
+use std::{
+    fs::File,
+    io::{self, Cursor, Read},
+};
+
+use fleetprof_proto::{ids::ObjectId, v1::ObjectFormat};
+use thiserror::Error;
+
+use super::guard::Stalled;
+
+/// An object that can be read now. Reading gives at most [`size`](Self::size) bytes; fewer when the
+/// file shrinks meanwhile. Reading a file may block: do it where that is allowed.
+#[derive(Debug)]
+pub struct UploadSource {
+    format: ObjectFormat,
+    path: String,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    File { file: io::Take<File>, size: u64 },
+    Bytes(Cursor<Vec<u8>>),
+}
+
+/// An object that cannot be read.
+#[derive(Debug, Error)]
+pub enum UploadError {
+    /// It was never seen here, or so long ago that it is forgotten.
+    #[error("object {0} is not known on this host")]
+    Unknown(ObjectId),
+    /// It was mapped, but neither the processes nor their files are there any more.
+    #[error("object {0} can no longer be read on this host; a process that maps it has to run")]
+    Gone(ObjectId),
+    /// Reading it takes too long.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// Reading it failed.
+    #[error("object {id} cannot be read: {error}")]
+    Io {
+        /// Which one.
+        id: ObjectId,
+        /// What failed.
+        error: io::Error,
+    },
+}
+
+// === impl UploadSource ===
+
+impl UploadSource {
+    pub(crate) fn file(file: File, size: u64, path: String) -> Self {
+        let content = Content::File { file: file.take(size), size };
+        Self { format: ObjectFormat::Elf, path, content }
+    }
+
+    pub(crate) fn bytes(format: ObjectFormat, bytes: Vec<u8>, path: String) -> Self {
+        Self { format, path, content: Content::Bytes(Cursor::new(bytes)) }
+    }
+
+    /// What the bytes are.
+    pub fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> u64 {
+        match &self.content {
+            Content::File { size, .. } => *size,
+            Content::Bytes(bytes) => bytes.get_ref().len() as u64,
+        }
+    }
+
+    /// The file, where there is one, for readers that map it.
+    pub fn as_file(&self) -> Option<&File> {
+        match &self.content {
+            Content::File { file, .. } => Some(file.get_ref()),
+            Content::Bytes(_) => None,
+        }
+    }
+
+    /// The bytes, where there is no file.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::File { .. } => None,
+            Content::Bytes(bytes) => Some(bytes.get_ref()),
+        }
+    }
+
+    /// Path it has on the host, for people.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Read for UploadSource {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.content {
+            Content::File { file, .. } => file.read(buffer),
+            Content::Bytes(bytes) => bytes.read(buffer),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Uploads the objects (binaries, kernel symbols) that the collector asks for, one after the other.
+//!
+//! In: ids from the collector, bytes from an [`ObjectSource`]. Out: `ObjectService.Upload` calls. A
+//! failure is logged and forgotten: the collector asks again for what it still needs. Uploads have
+//! their own connection, their own rate and a few hundred kilobytes of memory, so that one huge
+//! binary delays no batch.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io::{self, Read},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fleetprof_proto::{
+    ids::ObjectId,
+    v1::{self, object_service_client::ObjectServiceClient},
+};
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+use super::{
+    Phase,
+    client::Fault,
+    quiet::Quiet,
+    shared::{Shared, add, now},
+};
+
+mod transfer;
+
+/// Wanted objects waiting, at most. Requests beyond are refused; the collector repeats them.
+pub const QUEUE_OBJECTS: usize = 4096;
+/// Objects above this size wait until all smaller ones are uploaded, bytes: the first names appear
+/// within seconds, whatever else runs on the host.
+const LARGE_BYTES: u64 = 4 << 20;
+/// How often the same failure is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where objects come from.
+pub trait ObjectSource: Send + Sync + 'static {
+    /// Opens an object for reading. May block; it is called on a thread that may.
+    ///
+    /// # Errors
+    /// When the object is not, or no longer, to be had on this host.
+    fn open(&self, id: &ObjectId) -> Result<Upload, OpenObjectError>;
+}
+
+/// An object, opened.
+pub struct Upload {
+    /// What the bytes are.
+    pub format: v1::ObjectFormat,
+    /// How many there are. An upload that turns out shorter or longer is given up.
+    pub size: u64,
+    /// The path on the host, for people.
+    pub path: String,
+    /// The bytes; read on a thread that may block.
+    pub reader: Box<dyn Read + Send>,
+}
+
+/// An object is not to be had.
+#[derive(Debug, Error)]
+pub enum OpenObjectError {
+    /// Nothing on this host has this id now.
+    #[error("no process on this host has it mapped any more")]
+    NotFound,
+    /// Its file cannot be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file at its path is another one by now.
+    #[error("{path} has been replaced by another file")]
+    Replaced {
+        /// The file.
+        path: String,
+    },
+}
+
+/// Bounds of uploading.
+#[derive(Clone, Debug)]
+pub(super) struct UploadConfig {
+    pub(super) endpoint: Endpoint,
+    pub(super) url: String,
+    /// Bytes per second; 0 = nothing is uploaded.
+    pub(super) rate_bytes: u64,
+    /// Larger objects are refused.
+    pub(super) max_bytes: u64,
+    /// Longest silence.
+    pub(super) stall: Duration,
+}
+
+/// What the collector wants and has not got yet.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    wanted: Mutex<Wanted>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    queue: VecDeque<ObjectId>,
+    /// Objects that turned out to be large.
+    large: VecDeque<ObjectId>,
+    /// Both queues, and the one being uploaded.
+    known: HashSet<ObjectId>,
+    off: bool,
+}
+
+/// Why an upload did not succeed.
+#[derive(Debug, Error)]
+enum UploadError {
+    #[error(transparent)]
+    Open(#[from] OpenObjectError),
+    #[error("it has {size} bytes, more than the limit of {limit}")]
+    TooLarge { size: u64, limit: u64 },
+    #[error("reading it failed: {0}")]
+    Read(#[from] io::Error),
+    #[error("it has another size than the {0} bytes it had when it was opened")]
+    Size(u64),
+    #[error("nothing moved for {0:?}")]
+    Stalled(Duration),
+    #[error("{0}")]
+    Collector(String),
+}
+
+// === impl Upload ===
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { format, size, path, reader: _ } = self;
+        f.debug_struct("Upload")
+            .field("format", format)
+            .field("size", size)
+            .field("path", path)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl UploadError ===
+
+impl UploadError {
+    /// For the log: one line per kind and minute.
+    fn kind(&self) -> std::mem::Discriminant<Self> {
+        std::mem::discriminant(self)
+    }
+
+    /// Not to be had here, as opposed to failed.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::TooLarge { .. })
+    }
+}
+
+// === impl Uploads ===
+
+impl Uploads {
+    /// Takes over a request; how many of it were refused.
+    pub(super) fn want(&self, objects: &[v1::ObjectId]) -> u64 {
+        let mut wanted = self.lock();
+        let mut refused = 0;
+        for object in objects {
+            match ObjectId::try_from(object) {
+                Ok(id) if wanted.known.contains(&id) => {}
+                Ok(id) if wanted.known.len() < QUEUE_OBJECTS && !wanted.off => {
+                    wanted.known.insert(id.clone());
+                    wanted.queue.push_back(id);
+                }
+                Ok(_) => refused += 1,
+                Err(error) => {
+                    refused += 1;
+                    debug!(%error, "collector wants an object whose id is malformed");
+                }
+            }
+        }
+        drop(wanted);
+        self.wake.notify_one();
+        refused
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().known.len()
+    }
+
+    /// The next object, and whether it may be large.
+    fn next(&self) -> Option<(ObjectId, bool)> {
+        let mut wanted = self.lock();
+        let small = wanted.queue.pop_front().map(|id| (id, false));
+        small.or_else(|| wanted.large.pop_front().map(|id| (id, true)))
+    }
+
+    /// Puts a large object behind all others.
+    fn defer(&self, id: ObjectId) {
+        self.lock().large.push_back(id);
+    }
+
+    fn done(&self, id: &ObjectId) {
+        self.lock().known.remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uploads until the phase is no longer [`Phase::Run`].
+pub(super) async fn run(
+    config: UploadConfig,
+    uploads: Arc<Uploads>,
+    shared: Arc<Shared>,
+    source: Arc<dyn ObjectSource>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    if config.rate_bytes == 0 {
+        uploads.lock().off = true;
+        return;
+    }
+    let mut uploader = Uploader {
+        rate: transfer::Rate::new(config.rate_bytes),
+        config,
+        source,
+        shared,
+        channel: None,
+        failures: Quiet::new(LOG_INTERVAL),
+    };
+    loop {
+        let Some((id, may_be_large)) = uploads.next() else {
+            // The connection is not needed until the next request.
+            uploader.channel = None;
+            tokio::select! {
+                () = uploads.wake.notified() => continue,
+                _ = phase.changed() => return,
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = uploader.upload(&id, may_be_large) => outcome,
+            _ = phase.changed() => return,
+        };
+        match outcome {
+            Outcome::Ended => uploads.done(&id),
+            Outcome::Large => uploads.defer(id),
+        }
+    }
+}
+
+/// What became of an object's turn.
+enum Outcome {
+    /// It is uploaded or given up.
+    Ended,
+    /// Smaller ones go first.
+    Large,
+}
+
+struct Uploader {
+    config: UploadConfig,
+    source: Arc<dyn ObjectSource>,
+    shared: Arc<Shared>,
+    channel: Option<Channel>,
+    rate: transfer::Rate,
+    failures: Quiet<std::mem::Discriminant<UploadError>>,
+}
+
+// === impl Uploader ===
+
+impl Uploader {
+    async fn upload(&mut self, id: &ObjectId, may_be_large: bool) -> Outcome {
+        let shared = Arc::clone(&self.shared);
+        let counters = &shared.counters;
+        let started = Instant::now();
+        let result = match self.open(id).await {
+            Ok(upload) if upload.size > LARGE_BYTES && !may_be_large => return Outcome::Large,
+            Ok(upload) => {
+                let (size, path) = (upload.size, upload.path.clone());
+                let sent = self.send(id, upload).await;
+                sent.map(|response| (response, size, path))
+            }
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok((response, size, path)) if !response.duplicate => {
+                add(&counters.uploads_done, 1);
+                let took = started.elapsed();
+                info!(object = %id, path, size, ?took, "object uploaded");
+            }
+            Ok(_) => {
+                add(&counters.uploads_duplicate, 1);
+                debug!(object = %id, "collector had the object already");
+            }
+            Err(error) => {
+                let refused = error.is_refusal();
+                add(if refused { &counters.uploads_refused } else { &counters.uploads_failed }, 1);
+                if !refused {
+                    // Whatever went wrong, the next upload starts on a fresh connection.
+                    self.channel = None;
+                }
+                if let Some(left_out) = self.failures.admit(error.kind(), now()) {
+                    warn!(
+                        object = %id, url = %self.config.url, %error, failures_not_logged = left_out,
+                        "object was not uploaded; the collector asks again if it still needs it"
+                    );
+                }
+            }
+        }
+        Outcome::Ended
+    }
+
+    async fn open(&self, id: &ObjectId) -> Result<Upload, UploadError> {
+        let (source, wanted) = (Arc::clone(&self.source), id.clone());
+        let open = spawn_blocking(move || source.open(&wanted));
+        let open = timeout(self.config.stall, open);
+        let joined = open.await.map_err(|_| UploadError::Stalled(self.config.stall))?;
+        let upload = joined.map_err(io::Error::other)??;
+        let (size, limit) = (upload.size, self.config.max_bytes);
+        if size > limit {
+            return Err(UploadError::TooLarge { size, limit });
+        }
+        Ok(upload)
+    }
+
+    async fn send(
+        &mut self,
+        id: &ObjectId,
+        upload: Upload,
+    ) -> Result<v1::UploadResponse, UploadError> {
+        let channel = match &self.channel {
+            Some(channel) => channel.clone(),
+            None => {
+                let connect = self.config.endpoint.connect();
+                let channel = connect.await.map_err(|error| collector(&Fault::from(error)))?;
+                self.channel.insert(channel).clone()
+            }
+        };
+        let client = ObjectServiceClient::new(channel);
+        let bytes = &self.shared.counters.upload_bytes;
+        transfer::transfer(client, id, upload, &mut self.rate, self.config.stall, bytes).await
+    }
+}
+
+fn collector(fault: &Fault) -> UploadError {
+    UploadError::Collector(format!("{}: {}", fault.cause.sentence(), fault.detail))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The command line: text in, a [`Config`] out.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::config::Config;
+
+/// Collects CPU profiles from fleetprof agents, keeps them, and answers queries about them.
+///
+/// One port serves everything: agents and the `fleetprof` command line (gRPC), and plain HTTP.
+/// `curl HOST:PORT/` lists what can be asked. One directory holds everything: batches are durable in
+/// it before agents are told that they were received.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fleetprof-collector",
+    version,
+    after_help = "Examples:
+  fleetprof-collector --data-dir ./data
+  fleetprof-agent run --collector http://127.0.0.1:7171      (as root, on every host)
+  fleetprof services
+  go tool pprof http://127.0.0.1:7171/pprof/SERVICE
+
+Everything that is received is kept: watch the size of the data directory. When its file system is full,
+agents buffer, /readyz says so, and ingest goes on as soon as there is space again."
+)]
+pub struct Args {
+    /// Address and port to serve on. Beyond this host: 0.0.0.0:7171, in a network you trust.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_LISTEN", value_name = "HOST:PORT", default_value_t = Config::default().listen)]
+    pub listen: String,
+
+    /// Directory for everything that is kept; made if it does not exist.
+    #[arg(
+        long,
+        env = "FLEETPROF_COLLECTOR_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/fleetprof-collector"
+    )]
+    pub data_dir: PathBuf,
+
+    /// How to write the log to stderr.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug, trace, also per module (info,fleetprof_collector::store=debug).
+    #[arg(long, env = "FLEETPROF_COLLECTOR_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+
+    /// Most agents connected at a time.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_AGENTS", value_name = "N", default_value_t = Config::default().max_agents)]
+    pub max_agents: usize,
+
+    /// Largest batch accepted, compressed; further limits follow from it.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_BATCH", value_name = "SIZE", value_parser = parse_size, default_value = "16MiB")]
+    pub max_batch: u64,
+
+    /// Memory for batches that are received and not yet durable; past it agents wait. As much is allowed for those of which
+    /// parts are still missing; past it agents have to send again.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_QUEUE_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    pub queue_memory: u64,
+
+    /// Longest time a batch waits for others to share one disk sync with.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "50ms")]
+    pub commit_delay: Duration,
+
+    /// Largest binary or symbol file accepted from agents.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_OBJECT", value_name = "SIZE", value_parser = parse_size, default_value = "2GiB")]
+    pub max_object: u64,
+
+    /// Most disk space for all binaries and symbol files together.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_OBJECT_QUOTA", value_name = "SIZE", value_parser = parse_size, default_value = "50GiB")]
+    pub object_quota: u64,
+
+    /// Memory for parsed symbols, by estimate.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_SYMBOL_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
+    pub symbol_memory: u64,
+
+    /// Memory of this process past which queries are refused, so that ingest lives on. Without it: half
+    /// of the container's or the host's.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_size)]
+    pub memory_limit: Option<u64>,
+
+    /// Most queries answered at a time; further ones wait.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_QUERIES", value_name = "N", default_value_t = Config::default().max_queries)]
+    pub max_queries: usize,
+
+    /// Longest time one query may take.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_QUERY_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+    pub query_timeout: Duration,
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people, in colour on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+// === impl Args ===
+
+impl Args {
+    /// The configuration these arguments stand for.
+    pub fn config(&self) -> Config {
+        let mut config = Config {
+            listen: self.listen.clone(),
+            data_dir: self.data_dir.clone(),
+            max_agents: self.max_agents,
+            queue_bytes: usize::try_from(self.queue_memory).unwrap_or(usize::MAX),
+            commit_delay: self.commit_delay,
+            max_queries: self.max_queries.max(1),
+            query_timeout: self.query_timeout,
+            // The other half is for reading and encoding.
+            symbol_patience: self.query_timeout / 2,
+            symbol_memory: self.symbol_memory,
+            ..Config::default()
+        };
+        config.limits.max_payload_bytes = usize::try_from(self.max_batch).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.memory_limit {
+            config.memory_limit = bytes;
+        }
+        // Batches compress to an eighth and less.
+        config.limits.max_raw_bytes = self.max_batch.saturating_mul(8);
+        config.objects.max_object_bytes = self.max_object;
+        config.objects.quota_bytes = self.object_quota;
+        config
+    }
+}
+
+/// Reads `16MiB`, `2GiB`, `512KiB`, or a number of bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_start() {
+        "" | "B" => 0,
+        "KiB" | "K" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        "TiB" | "T" => 40,
+        _ => return Err("use bytes or KiB, MiB, GiB, TiB, for example 16MiB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "not a size; for example 16MiB".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("must be more than 0".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("too large".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

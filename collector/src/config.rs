@@ -1,0 +1,106 @@
+//! What a collector may do and use, as values. The defaults are those of the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use fleetprof_proto::batch::Limits;
+use fleetprof_symbolizer::WorkerCommand;
+
+use crate::{memory, store::StoreConfig};
+
+/// Configuration of a collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `HOST:PORT` to serve on; port 0 takes a free one.
+    pub listen: String,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// How large a batch may be.
+    pub limits: Limits,
+    /// Most agents connected at a time.
+    pub max_agents: usize,
+    /// Memory for batches that are received and not yet durable, bytes: past it agents wait.
+    pub queue_bytes: usize,
+    /// How long the first batch of a group waits for others to share its sync with.
+    pub commit_delay: Duration,
+    /// Size at which a group is full, bytes.
+    pub commit_bytes: usize,
+    /// Segments.
+    pub store: StoreConfig,
+    /// Objects.
+    pub objects: ObjectsConfig,
+    /// Most queries answered at a time; further ones wait.
+    pub max_queries: usize,
+    /// Longest time one query may take.
+    pub query_timeout: Duration,
+    /// Resident memory of the process past which queries are refused, bytes.
+    pub memory_limit: u64,
+    /// Most symbols kept in memory.
+    pub symbol_cache: usize,
+    /// Most memory for parsed objects, bytes.
+    pub symbol_memory: u64,
+    /// How to start a process that parses objects. Without it they are parsed in this process, which
+    /// is for tests: a hostile object can take its memory and time.
+    pub symbol_worker: Option<WorkerCommand>,
+    /// Most such processes.
+    pub symbol_workers: usize,
+    /// How long a query waits for names before it answers without them.
+    pub symbol_patience: Duration,
+    /// How long open requests may take to end when the collector is told to stop.
+    pub shutdown_timeout: Duration,
+}
+
+/// Which objects are accepted, and how agents are asked for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectsConfig {
+    /// Largest object, bytes.
+    pub max_object_bytes: u64,
+    /// Most bytes of all objects together.
+    pub quota_bytes: u64,
+    /// Most uploads at a time.
+    pub max_uploads: usize,
+    /// How long an agent that was asked for an object has before another one is asked.
+    pub lease: Duration,
+    /// Longest pause within an upload.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            listen: "127.0.0.1:7171".to_owned(),
+            data_dir: PathBuf::from("/var/lib/fleetprof-collector"),
+            limits: Limits::default(),
+            max_agents: 4096,
+            queue_bytes: 256 << 20,
+            commit_delay: Duration::from_millis(50),
+            commit_bytes: 8 << 20,
+            store: StoreConfig {
+                segment_bytes: 64 << 20,
+                segment_age: Duration::from_secs(60 * 60),
+            },
+            objects: ObjectsConfig::default(),
+            max_queries: cpus.max(2),
+            query_timeout: Duration::from_secs(60),
+            memory_limit: memory::default_limit(),
+            symbol_cache: 1 << 20,
+            symbol_memory: 1 << 30,
+            symbol_worker: None,
+            symbol_workers: cpus,
+            symbol_patience: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for ObjectsConfig {
+    fn default() -> Self {
+        Self {
+            max_object_bytes: 2 << 30,
+            quota_bytes: 50 << 30,
+            max_uploads: 16,
+            lease: Duration::from_secs(120),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The data directory: one process at a time, of a known version.
+//!
+//! ```text
+//! LOCK        held with flock while a collector runs; its pid, for people
+//! VERSION     version of this layout
+//! segments/   batches, see `store`
+//! objects/    binaries and kernel symbols, see `objects`
+//! scratch/    private temporary files, emptied at start
+//! ```
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use crate::store::write_whole;
+
+const VERSION: u32 = 1;
+
+/// A data directory that is locked by this process.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    /// Unlocks when dropped.
+    _lock: File,
+}
+
+/// A directory that cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// An operation failed.
+    #[error("data directory {root}: cannot {action} {path}: {source}{}", hint(.source))]
+    Io {
+        /// The data directory.
+        root: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "data directory {root} is in use by another fleetprof-collector{holder}: stop that one, or use another --data-dir"
+    )]
+    Locked {
+        /// The data directory.
+        root: PathBuf,
+        /// ` (pid N)` where it is known.
+        holder: String,
+    },
+    /// A newer version made it.
+    #[error(
+        "data directory {root} has layout version {found}, this version knows up to {VERSION}: upgrade fleetprof-collector or use another --data-dir"
+    )]
+    Newer {
+        /// The data directory.
+        root: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The version file is not one.
+    #[error(
+        "data directory {root} is corrupt: {path} does not say `fleetprof-data N`; restore that line, or use another --data-dir"
+    )]
+    Corrupt {
+        /// The data directory.
+        root: PathBuf,
+        /// The version file.
+        path: PathBuf,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            " (run as a user who may write there, or choose another with --data-dir)"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            " (a file stands in the way; choose another with --data-dir)"
+        }
+        io::ErrorKind::StorageFull => " (free some space first)",
+        _ => "",
+    }
+}
+
+// === impl DataDir ===
+
+impl DataDir {
+    /// Makes the directory if needed and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be written, is locked, corrupt, or of a newer version.
+    pub fn open(root: &Path) -> Result<Self, DataDirError> {
+        let failed = |action, path: &Path| {
+            let (root, path) = (root.to_owned(), path.to_owned());
+            move |source| DataDirError::Io { root, action, path, source }
+        };
+        create_durably(root).map_err(failed("create", root))?;
+        let lock_path = root.join("LOCK");
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut lock = options.open(&lock_path).map_err(failed("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let root = root.to_owned();
+                return Err(DataDirError::Locked { root, holder: holder(&mut lock) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path)(source)),
+        }
+        // For people only: whether it is locked does not depend on it, so a full disk may forbid it.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        check_version(root)?;
+        for name in ["segments", "objects", "scratch"] {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(failed("create", &path))?;
+        }
+        let sync = File::open(root).and_then(|dir| dir.sync_all());
+        sync.map_err(failed("sync", root))?;
+        let dir = Self { root: root.to_owned(), _lock: lock };
+        let scratch = dir.scratch();
+        for entry in fs::read_dir(&scratch).map_err(failed("list", &scratch))? {
+            let path = entry.map_err(failed("list", &scratch))?.path();
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+        Ok(dir)
+    }
+
+    /// Where batches are.
+    pub fn segments(&self) -> PathBuf {
+        self.root.join("segments")
+    }
+
+    /// Where objects are.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Where temporary files may be made.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+}
+
+/// Makes a directory and those above it so that their names survive a crash.
+fn create_durably(root: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(root)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    let read = lock.take(20).read_to_string(&mut text);
+    match (read, text.trim().parse::<u32>()) {
+        (Ok(_), Ok(pid)) => format!(" (pid {pid})"),
+        _ => String::new(),
+    }
+}
+
+fn check_version(root: &Path) -> Result<(), DataDirError> {
+    let path = root.join("VERSION");
+    let failed = |action| {
+        let (root, path) = (root.to_owned(), path.clone());
+        move |source| DataDirError::Io { root, action, path, source }
+    };
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let line = format!("fleetprof-data {VERSION}\n");
+            return write_whole(&path, line.as_bytes()).map_err(failed("write"));
+        }
+        Err(error) => return Err(failed("read")(error)),
+    };
+    let version = std::str::from_utf8(&text).ok().and_then(|text| {
+        text.trim_end().strip_prefix("fleetprof-data ").and_then(|n| n.parse::<u32>().ok())
+    });
+    match version {
+        Some(found) if found > VERSION => Err(DataDirError::Newer { root: root.to_owned(), found }),
+        Some(_) => Ok(()),
+        None => Err(DataDirError::Corrupt { root: root.to_owned(), path }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+use tempfile::TempDir;
+
+use super::*;
+
+/// Check that a directory is made, can be opened again after it was closed, and not while it is open.
+#[test]
+fn one_at_a_time() {
+    let dir = TempDir::new().expect("dir");
+    let root = dir.path().join("new/data");
+    let first = DataDir::open(&root).expect("made");
+    let error = DataDir::open(&root).expect_err("locked").to_string();
+    assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    drop(first);
+    DataDir::open(&root).expect("free again");
+}
+
+/// Check that temporary files of a run that died are removed, and nothing else.
+#[test]
+fn scratch_is_emptied() {
+    let dir = TempDir::new().expect("dir");
+    let data = DataDir::open(dir.path()).expect("made");
+    fs::write(data.scratch().join("upload-1"), "x").expect("written");
+    fs::write(data.objects().join("keep"), "x").expect("written");
+    drop(data);
+    let data = DataDir::open(dir.path()).expect("opened");
+    assert_eq!(fs::read_dir(data.scratch()).expect("listed").count(), 0);
+    assert!(data.objects().join("keep").exists());
+}

@@ -1,0 +1,154 @@
+//! Group commit: batches of many agents share one disk sync.
+//!
+//! In: validated batches from any task. Out: each is answered when its group is durable or has
+//! failed. One group is written at a time; while it is, the next one gathers.
+
+use std::{sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tracing::error;
+
+use crate::{
+    metrics::Metrics,
+    store::{Appended, NewBatch, Store, StoreError},
+};
+
+/// Batches waiting for their group. Their bytes are bounded by the caller.
+const QUEUE: usize = 1024;
+
+/// Hands batches to the committing task. When the last clone is dropped, the task finishes what it
+/// has and ends.
+#[derive(Clone, Debug)]
+pub struct Committer {
+    queue: mpsc::Sender<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    batch: NewBatch,
+    reply: oneshot::Sender<Result<Appended, Arc<StoreError>>>,
+}
+
+/// How large a group may be.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLimits {
+    /// How long the first batch of a group waits.
+    pub delay: Duration,
+    /// Payload bytes at which a group is full.
+    pub bytes: usize,
+}
+
+/// A batch that is not durable.
+#[derive(Clone, Debug, Error)]
+pub enum CommitError {
+    /// Storage failed.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// The collector is ending.
+    #[error("the collector is shutting down")]
+    Closed,
+}
+
+// === impl Committer ===
+
+impl Committer {
+    /// Starts the committing task.
+    pub fn start(
+        store: Arc<dyn Store>,
+        limits: GroupLimits,
+        metrics: Metrics,
+    ) -> (Self, JoinHandle<()>) {
+        let (queue, pending) = mpsc::channel(QUEUE);
+        (Self { queue }, tokio::spawn(run(store, limits, metrics, pending)))
+    }
+
+    /// Answers when the batch is durable.
+    ///
+    /// # Errors
+    /// When it is not; it may be sent again.
+    pub async fn commit(&self, batch: NewBatch) -> Result<Appended, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Pending { batch, reply }).await.map_err(|_| CommitError::Closed)?;
+        answer.await.map_err(|_| CommitError::Closed)?.map_err(CommitError::Store)
+    }
+}
+
+async fn run(
+    store: Arc<dyn Store>,
+    limits: GroupLimits,
+    metrics: Metrics,
+    mut pending: mpsc::Receiver<Pending>,
+) {
+    while let Some(first) = pending.recv().await {
+        let group = gather(first, limits, &mut pending).await;
+        let (batches, replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|pending| (pending.batch, pending.reply)).unzip();
+        metrics.commit_batches.observe(batches.len() as f64);
+        let started = Instant::now();
+        let appending = store.clone();
+        let append = move || (appending.append(&batches), batches);
+        // A panic drops the replies: those who wait see an error, and the agents send again.
+        let Ok((result, batches)) = tokio::task::spawn_blocking(append).await else {
+            metrics.commit_failures.inc();
+            continue;
+        };
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        answer(result, &batches, replies, &metrics);
+    }
+}
+
+async fn gather(
+    first: Pending,
+    limits: GroupLimits,
+    pending: &mut mpsc::Receiver<Pending>,
+) -> Vec<Pending> {
+    let until = Instant::now() + limits.delay;
+    let mut bytes = first.batch.sealed.payload.len();
+    let mut group = vec![first];
+    while bytes < limits.bytes {
+        let Ok(Some(next)) = timeout_at(until, pending.recv()).await else { break };
+        bytes += next.batch.sealed.payload.len();
+        group.push(next);
+    }
+    group
+}
+
+fn answer(
+    result: Result<Vec<Appended>, StoreError>,
+    batches: &[NewBatch],
+    replies: Vec<oneshot::Sender<Result<Appended, Arc<StoreError>>>>,
+    metrics: &Metrics,
+) {
+    // A reply that nobody waits for is of a stream that ended: its agent sends again and is told
+    // that the batch is there.
+    match result {
+        Ok(appended) => {
+            for ((appended, batch), reply) in appended.into_iter().zip(batches).zip(replies) {
+                match appended {
+                    Appended::Stored => {
+                        metrics.batches.inc();
+                        metrics.samples.inc_by(batch.sealed.samples);
+                        metrics.bytes.inc_by(batch.sealed.payload.len() as u64);
+                    }
+                    Appended::Duplicate => {
+                        metrics.duplicates.inc();
+                    }
+                }
+                let _ = reply.send(Ok(appended));
+            }
+        }
+        Err(failure) => {
+            metrics.commit_failures.inc();
+            error!(error = %failure, batches = batches.len(), "cannot store; agents will send again");
+            let failure = Arc::new(failure);
+            for reply in replies {
+                let _ = reply.send(Err(failure.clone()));
+            }
+        }
+    }
+}

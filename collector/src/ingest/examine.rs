@@ -1,0 +1,152 @@
+//! Opens a sealed batch and reads from it what the rest needs. CPU work; pure.
+
+use std::collections::HashMap;
+
+use fleetprof_proto::{
+    batch::{self, Batch, Limits, MAX_ACCOUNTING_BYTES, OpenError},
+    ids::{BatchId, InstanceId, ObjectId},
+    labels,
+    v1::SealedBatch,
+};
+use prost::Message as _;
+use thiserror::Error;
+
+use crate::store::NewBatch;
+
+/// Longest window accepted, nanoseconds: a day.
+const MAX_WINDOW_NANOS: i64 = 86_400_000_000_000;
+/// Last instant accepted, Unix nanoseconds: the year 2200. Leaves room for arithmetic.
+const LAST_UNIX_NANOS: i64 = 7_258_118_400_000_000_000;
+/// Longest host name kept, bytes.
+const MAX_HOST_BYTES: usize = 256;
+
+/// A batch that will never be accepted.
+#[derive(Debug, Error)]
+pub(super) enum Refused {
+    /// Its bytes are not a batch.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its window cannot be.
+    #[error(
+        "window from {start} to {end} ns is longer than a day or outside the years 1970 to 2200: is the host's clock right?"
+    )]
+    Window {
+        /// Start, Unix nanoseconds.
+        start: i64,
+        /// End.
+        end: i64,
+    },
+    /// Its counters are far more than an agent has.
+    #[error("accounting of {size} bytes is over the limit of {MAX_ACCOUNTING_BYTES}")]
+    Accounting {
+        /// What it has.
+        size: usize,
+    },
+}
+
+/// A batch that is in order.
+#[derive(Debug)]
+pub(super) struct Examined {
+    pub batch: NewBatch,
+    /// The objects its samples hit, hottest first.
+    pub objects: Vec<ObjectId>,
+}
+
+/// Who sent it.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    pub instance: InstanceId,
+    pub host: String,
+    pub version: String,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// A word for counters.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Window { .. } => "window",
+            Self::Accounting { .. } => "accounting",
+            Self::Open(error) => match error {
+                OpenError::Id(_) => "id",
+                OpenError::Format(_) => "format",
+                OpenError::TooLarge { .. } => "too_large",
+                OpenError::Checksum { .. } => "checksum",
+                OpenError::Payload(_) | OpenError::Decode(_) => "payload",
+                OpenError::Invalid(_) => "invalid",
+                OpenError::Samples { .. } => "samples",
+            },
+        }
+    }
+}
+
+/// Checks a batch completely.
+pub(super) fn examine(
+    sealed: SealedBatch,
+    limits: Limits,
+    sender: &Sender,
+) -> Result<Examined, Refused> {
+    let (id, batch) = batch::open(&sealed, limits)?;
+    let window = batch.window();
+    let (start, end) = (window.start_unix_nanos, window.end_unix_nanos);
+    if start < 0 || end > LAST_UNIX_NANOS || end - start > MAX_WINDOW_NANOS {
+        return Err(Refused::Window { start, end });
+    }
+    let accounting = batch.wire().accounting.clone().unwrap_or_default();
+    let size = accounting.encoded_len();
+    if size > MAX_ACCOUNTING_BYTES {
+        return Err(Refused::Accounting { size });
+    }
+    let objects = hottest_objects(&batch);
+    let host = batch.labels().find(|(name, _)| *name == labels::HOST).map(|(_, host)| host);
+    let batch = NewBatch {
+        id,
+        window,
+        host: cut(host.unwrap_or(&sender.host)),
+        agent_version: version_of(id, sender),
+        accounting,
+        sealed,
+    };
+    Ok(Examined { batch, objects })
+}
+
+/// An agent may deliver what an earlier version of it spooled.
+fn version_of(id: BatchId, sender: &Sender) -> String {
+    if id.instance == sender.instance { sender.version.clone() } else { String::new() }
+}
+
+/// At most [`MAX_HOST_BYTES`] of a text.
+pub(super) fn cut(text: &str) -> String {
+    let end = (0..=MAX_HOST_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+/// The objects that frames of sampled stacks lie in, by the CPU time that passed in or below them.
+fn hottest_objects(batch: &Batch) -> Vec<ObjectId> {
+    let mut stacks = vec![0_u64; batch.stack_count()];
+    for row in batch.samples() {
+        if let Some(nanos) = stacks.get_mut(row.stack) {
+            *nanos = nanos.saturating_add(row.nanos);
+        }
+    }
+    // A parent stands before its children, so one pass from the end sums up whole subtrees.
+    let mut by_row: HashMap<usize, u64> = HashMap::new();
+    for stack in (1..stacks.len()).rev() {
+        let nanos = stacks[stack];
+        let Some((parent, frame)) = batch.stack_node(stack).filter(|_| nanos > 0) else { continue };
+        stacks[parent] = stacks[parent].saturating_add(nanos);
+        let sum = by_row.entry(frame).or_default();
+        *sum = sum.saturating_add(nanos);
+    }
+    let mut by_object: HashMap<ObjectId, u64> = HashMap::new();
+    for (frame, nanos) in by_row {
+        if let Ok(object) = batch.frame(frame).locate() {
+            let sum = by_object.entry(object).or_default();
+            *sum = sum.saturating_add(nanos);
+        }
+    }
+    let mut objects: Vec<_> = by_object.into_iter().collect();
+    objects.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    objects.into_iter().map(|(object, _)| object).collect()
+}

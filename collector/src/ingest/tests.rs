@@ -1,0 +1,192 @@
+use std::{
+    future::poll_fn,
+    sync::{Arc, Condvar, Mutex},
+    task::Poll,
+    time::Duration,
+};
+
+use fleetprof_proto::{
+    batch::{BatchBuilder, Limits, Window, seal},
+    ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectId, ObjectKind},
+    time_range::TimeRange,
+    v1::{self, UnresolvedReason},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    examine::{Sender, cut, examine},
+    *,
+};
+use crate::{
+    metrics::Metrics,
+    store::{Appended, InstanceStatus, NewBatch, Scanned, Store, StoreError, StoreStatus},
+};
+
+fn object(byte: u8) -> ObjectId {
+    let build_id = BuildId::new(BuildIdKind::Gnu, &[byte; 20]).expect("valid");
+    ObjectId { kind: ObjectKind::File, build_id }
+}
+
+fn sender() -> Sender {
+    Sender { instance: InstanceId::random(), host: "h".to_owned(), version: "v".to_owned() }
+}
+
+/// Frames in objects 1 to 4: 2 is hottest by itself, 1 is the caller of everything, 4 is not hit.
+fn sealed(window: Window, accounting: v1::Accounting) -> v1::SealedBatch {
+    let mut builder = BatchBuilder::new();
+    let frames: Vec<_> = (1..=4)
+        .map(|byte| {
+            let object = builder.object(ObjectKind::File, Some(&object(byte).build_id), "/x");
+            builder.frame(object, 8, UnresolvedReason::Unspecified)
+        })
+        .collect();
+    let origin = builder.origin([("service", "s")]);
+    let hot = builder.stack([frames[0], frames[1]]);
+    let cold = builder.stack([frames[0], frames[2]]);
+    builder.add(origin, hot, 0, 3, 300);
+    builder.add(origin, cold, 0, 1, 100);
+    let batch = builder.finish(window, [("host", "named")], accounting);
+    seal(BatchId { instance: InstanceId::random(), sequence: 1 }, &batch).expect("sealed")
+}
+
+/// Check that objects come hottest first, callers counting what is below them, and unhit ones not.
+#[test]
+fn objects_come_hottest_first() {
+    let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
+    let sealed = sealed(window, v1::Accounting::default());
+    let examined = examine(sealed, Limits::default(), &sender()).expect("in order");
+    assert_eq!(examined.objects, [object(1), object(2), object(3)]);
+    // Of another instance than the sender: spooled by an earlier one, of unknown version.
+    assert_eq!(
+        (examined.batch.host.as_str(), examined.batch.agent_version.as_str()),
+        ("named", "")
+    );
+}
+
+/// Check that windows which cannot be, and monstrous counters, are refused with a reason.
+#[test]
+fn implausible_batches_are_refused() {
+    const DAY: i64 = 86_400_000_000_000;
+    for (start, end) in [(0, DAY + 1), (-5, 5), (i64::MIN, i64::MAX), (i64::MAX - 1, i64::MAX)] {
+        let window = Window { start_unix_nanos: start, end_unix_nanos: end };
+        let sealed = sealed(window, v1::Accounting::default());
+        let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+        assert_eq!(refused.reason(), "window", "{refused}");
+    }
+    let dropped = vec![v1::CounterByName { name: "x".repeat(5_000), value: 1 }];
+    let accounting = v1::Accounting { dropped, ..Default::default() };
+    let sealed = sealed(Window { start_unix_nanos: 1, end_unix_nanos: 2 }, accounting);
+    let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+    assert_eq!(refused.reason(), "accounting", "{refused}");
+}
+
+/// Check that long names are cut between characters.
+#[test]
+fn names_are_cut_at_characters() {
+    assert_eq!(cut("short"), "short");
+    assert_eq!(cut(&"é".repeat(200)).len(), 256);
+    assert_eq!(cut(&format!("x{}", "é".repeat(200))).len(), 255);
+}
+
+/// A store that blocks in its first append until it is let go, and notes the groups.
+#[derive(Debug, Default)]
+struct Gated {
+    open: Mutex<bool>,
+    opened: Condvar,
+    entered: Notify,
+    groups: Mutex<Vec<usize>>,
+    full: bool,
+}
+
+impl Store for Gated {
+    fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
+        self.entered.notify_one();
+        let open = self.open.lock().expect("sound");
+        drop(self.opened.wait_while(open, |open| !*open).expect("sound"));
+        self.groups.lock().expect("sound").push(batches.len());
+        if self.full {
+            return Err(StoreError::Full { path: "x".into() });
+        }
+        Ok(vec![Appended::Stored; batches.len()])
+    }
+
+    fn contains(&self, _: BatchId) -> bool {
+        false
+    }
+
+    fn scan(&self, _: TimeRange) -> Box<dyn Iterator<Item = Scanned> + Send> {
+        Box::new(std::iter::empty())
+    }
+
+    fn status(&self) -> StoreStatus {
+        StoreStatus::default()
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        Vec::new()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Gated {
+    fn let_go(&self) {
+        *self.open.lock().expect("sound") = true;
+        self.opened.notify_all();
+    }
+}
+
+fn new_batch() -> NewBatch {
+    let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
+    let sealed = sealed(window, v1::Accounting::default());
+    examine(sealed, Limits::default(), &sender()).expect("in order").batch
+}
+
+const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), bytes: 1 << 20 };
+
+/// The groups in which 20 batches are written, 19 of which come while the first one is.
+async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
+    let store = Arc::new(Gated::default());
+    let (committer, task) = Committer::start(store.clone(), limits, Metrics::default());
+    let mut commits: Vec<_> = (0..20).map(|_| Box::pin(committer.commit(new_batch()))).collect();
+    for (number, commit) in commits.iter_mut().enumerate() {
+        // One poll hands the batch over; nobody is answered before the store has it.
+        let answered = poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
+        assert!(!answered, "nothing is durable yet");
+        if number == 0 {
+            store.entered.notified().await;
+        }
+    }
+    store.let_go();
+    for commit in commits {
+        assert_eq!(commit.await.expect("stored"), Appended::Stored);
+    }
+    drop(committer);
+    task.await.expect("ends");
+    let groups = store.groups.lock().expect("sound");
+    groups.clone()
+}
+
+/// Check that what comes while a group is written shares the next group as far as it fits, that nobody
+/// is answered before the store is, and that the task ends when its senders are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_share_commits() {
+    assert_eq!(groups_of_twenty(LIMITS).await, [1, 19]);
+    let full_after_one = GroupLimits { bytes: 1, ..LIMITS };
+    assert_eq!(groups_of_twenty(full_after_one).await, [1; 20]);
+}
+
+/// Check that a failure reaches everyone in the group.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_reach_the_whole_group() {
+    let store = Arc::new(Gated { full: true, open: Mutex::new(true), ..Gated::default() });
+    let (committer, _) = Committer::start(store, LIMITS, Metrics::default());
+    let (a, b) = tokio::join!(committer.commit(new_batch()), committer.commit(new_batch()));
+    for result in [a, b] {
+        let error = result.expect_err("fails");
+        assert!(matches!(&error, CommitError::Store(store) if store.is_full()), "{error}");
+    }
+}

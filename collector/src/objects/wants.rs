@@ -1,0 +1,208 @@
+//! Which objects are missing, and which agent was asked for each.
+//!
+//! An object is asked of one agent at a time. That agent has a lease; when it lets the lease run out,
+//! another one that hits the object is asked, with ever longer leases, so that an object that nobody
+//! can read causes little traffic. A disconnected agent's leases end at once. Pure but for a lock:
+//! the time comes in.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fleetprof_proto::ids::ObjectId;
+
+use super::Catalog;
+
+/// Objects that one agent is asked for at a time.
+const PER_AGENT: usize = 16;
+/// Missing objects that are remembered.
+const MAX_WANTED: usize = 100_000;
+/// When there are more, this part of them is forgotten, those that were hit longest ago: at once, because
+/// finding them means to look at all.
+const FORGOTTEN_PART: usize = 16;
+/// Doublings of the lease.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// What is missing. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Wants {
+    catalog: Catalog,
+    lease: Duration,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    wanted: HashMap<ObjectId, Want>,
+    /// What each agent was asked for: at most [`PER_AGENT`], some of them over.
+    leases: HashMap<u64, Vec<ObjectId>>,
+    next_asker: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    /// Whose turn it is, and until when.
+    asked: Option<(u64, Instant)>,
+    /// Uploads of it that are running.
+    uploads: u32,
+    /// How often somebody was asked.
+    attempts: u32,
+    seen: Instant,
+}
+
+/// One agent that can be asked; dropping it ends its leases.
+#[derive(Debug)]
+pub struct Asker {
+    wants: Wants,
+    id: u64,
+}
+
+/// A running upload; dropping it without [`Uploading::stored`] counts as failed.
+#[derive(Debug)]
+pub(super) struct Uploading {
+    wants: Wants,
+    id: ObjectId,
+}
+
+// === impl Wants ===
+
+impl Wants {
+    /// Nothing is missing yet.
+    pub fn new(catalog: Catalog, lease: Duration) -> Self {
+        Self { catalog, lease, shared: Arc::default() }
+    }
+
+    /// A newly connected agent.
+    pub fn asker(&self) -> Asker {
+        let mut shared = self.lock();
+        shared.next_asker += 1;
+        let id = shared.next_asker;
+        shared.leases.insert(id, Vec::new());
+        Asker { wants: self.clone(), id }
+    }
+
+    /// Number of objects that are missing.
+    pub fn len(&self) -> usize {
+        self.lock().wanted.len()
+    }
+
+    /// Whether none is missing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Notes that an upload runs: nobody else is asked meanwhile.
+    pub(super) fn uploading(&self, id: &ObjectId) -> Uploading {
+        let now = Instant::now();
+        self.lock().entry(id, now).uploads += 1;
+        Uploading { wants: self.clone(), id: id.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn entry(&mut self, id: &ObjectId, now: Instant) -> &mut Want {
+        if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(id) {
+            self.forget_oldest();
+        }
+        let new = Want { asked: None, uploads: 0, attempts: 0, seen: now };
+        self.wanted.entry(id.clone()).or_insert(new)
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut seen: Vec<Instant> = self.wanted.values().map(|want| want.seen).collect();
+        let count = (seen.len() / FORGOTTEN_PART).max(1);
+        let newest = *seen.select_nth_unstable(count - 1).1;
+        // Those that were hit at the very same moment as the last of them may be more than that.
+        let mut left = count;
+        self.wanted.retain(|_, want| {
+            let forget = want.seen <= newest && left > 0;
+            left -= usize::from(forget);
+            !forget
+        });
+    }
+
+    /// How many objects more an agent may be asked for.
+    fn room(&mut self, asker: u64, now: Instant) -> usize {
+        let Self { wanted, leases, .. } = self;
+        let leases = leases.entry(asker).or_default();
+        leases.retain(|id| {
+            let asked = wanted.get(id).and_then(|want| want.asked);
+            asked.is_some_and(|(whom, until)| whom == asker && until > now)
+        });
+        PER_AGENT.saturating_sub(leases.len())
+    }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    /// Of objects that this agent hit, those to ask it for now, in the order given.
+    pub fn ask(&self, objects: &[ObjectId]) -> Vec<ObjectId> {
+        self.ask_at(objects, Instant::now())
+    }
+
+    pub(super) fn ask_at(&self, objects: &[ObjectId], now: Instant) -> Vec<ObjectId> {
+        let missing = objects
+            .iter()
+            .filter(|id| !self.wants.catalog.contains(id) && self.wants.catalog.can_hold(id));
+        let mut missing = missing.peekable();
+        if missing.peek().is_none() {
+            return Vec::new();
+        }
+        let mut shared = self.wants.lock();
+        let mut room = shared.room(self.id, now);
+        let mut asked = Vec::new();
+        for id in missing {
+            let want = shared.entry(id, now);
+            want.seen = now;
+            let leased = want.asked.is_some_and(|(_, until)| until > now);
+            if leased || want.uploads > 0 || room == 0 {
+                continue;
+            }
+            room -= 1;
+            let lease = self.wants.lease.saturating_mul(1 << want.attempts.min(MAX_DOUBLINGS));
+            want.attempts = want.attempts.saturating_add(1);
+            want.asked = now.checked_add(lease).map(|until| (self.id, until));
+            asked.push(id.clone());
+        }
+        shared.leases.entry(self.id).or_default().extend(asked.iter().cloned());
+        asked
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let mut shared = self.wants.lock();
+        for id in shared.leases.remove(&self.id).unwrap_or_default() {
+            let want = shared.wanted.get_mut(&id);
+            if let Some(want) = want.filter(|want| want.asked.is_some_and(|it| it.0 == self.id)) {
+                want.asked = None;
+            }
+        }
+    }
+}
+
+// === impl Uploading ===
+
+impl Uploading {
+    /// The object is there now.
+    pub(super) fn stored(self) {
+        self.wants.lock().wanted.remove(&self.id);
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        if let Some(want) = self.wants.lock().wanted.get_mut(&self.id) {
+            want.uploads = want.uploads.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! CPU over time, by label values.
+//!
+//! A batch counts in the step that the middle of its window falls into, whole: sums over steps are
+//! exact and equal those of the other queries, at the price of a shift by at most half a window. A
+//! step is never narrower than the widest window in the range, which would show gaps that are none.
+//! Steps start at multiples of their width since the Unix epoch, so that ranges line up.
+
+use std::collections::BTreeMap;
+
+use fleetprof_proto::v1;
+use tokio_util::sync::CancellationToken;
+
+use super::{Plan, QueryError, QueryParts, reader};
+use crate::store::midpoint;
+
+const SECOND: i64 = 1_000_000_000;
+/// Widths to choose from, seconds; each divides the next.
+const WIDTHS: [i64; 12] = [1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800];
+/// Points aimed at when the collector chooses.
+const AIM: i64 = 120;
+/// Most points of one series.
+const MAX_POINTS: i64 = 11_000;
+/// Most points of all series together.
+const MAX_TOTAL: usize = 1_000_000;
+
+/// Sums per step.
+type Points = BTreeMap<i64, (u64, u64)>;
+
+/// What is being summed up.
+struct Builder {
+    step: i64,
+    series: BTreeMap<Vec<String>, Points>,
+    points: usize,
+}
+
+pub(super) fn run(
+    parts: &QueryParts,
+    plan: &Plan,
+    group_by: &[String],
+    step: i64,
+    cancel: &CancellationToken,
+) -> Result<v1::SeriesResponse, QueryError> {
+    let step = first_step(plan, step)?;
+    let mut builder = Builder { step, series: BTreeMap::new(), points: 0 };
+    let coverage = reader::for_each(parts, plan, cancel, |batch| {
+        let window = batch.window();
+        builder.widen(window.end_unix_nanos - window.start_unix_nanos);
+        let mut matched = 0;
+        for origin in reader::matching_origins(batch, plan) {
+            let value = |name: &String| origin.labels.get(name.as_str()).copied().unwrap_or("");
+            let values = group_by.iter().map(value).map(str::to_owned).collect();
+            builder.add(values, midpoint(window), origin.nanos, origin.samples)?;
+            matched += origin.samples;
+        }
+        Ok(matched)
+    })?;
+    reader::require_service(plan, &coverage)?;
+    let step_nanos = builder.step;
+    Ok(v1::SeriesResponse {
+        series: builder.finish(),
+        step_nanos,
+        coverage: Some(coverage.into_wire()),
+    })
+}
+
+/// The step that was asked for, or the narrowest that gives few enough points.
+fn first_step(plan: &Plan, asked: i64) -> Result<i64, QueryError> {
+    let range = i64::try_from(plan.range.nanos()).unwrap_or(i64::MAX);
+    if asked < 0 {
+        return Err(QueryError::Invalid(format!("step of {asked} ns: expected 0 or more")));
+    }
+    if asked == 0 {
+        let mut widths = WIDTHS.iter().map(|seconds| seconds * SECOND);
+        let chosen = widths.clone().find(|width| range / width <= AIM);
+        return Ok(chosen.or(widths.next_back()).unwrap_or(SECOND));
+    }
+    if range / asked > MAX_POINTS {
+        return Err(QueryError::TooLarge(format!(
+            "a step of {asked} ns gives more than {MAX_POINTS} points: use a wider one, or 0"
+        )));
+    }
+    Ok(asked)
+}
+
+// === impl Builder ===
+
+impl Builder {
+    /// Makes the step a multiple of itself that is no narrower than a window.
+    fn widen(&mut self, window: i64) {
+        if window <= self.step {
+            return;
+        }
+        let next = WIDTHS.iter().map(|seconds| seconds * SECOND);
+        let next = next.filter(|width| width % self.step == 0).find(|width| *width >= window);
+        self.step = next.unwrap_or_else(|| self.step.saturating_mul((window - 1) / self.step + 1));
+        for points in self.series.values_mut() {
+            let mut wider = Points::new();
+            for (start, (nanos, samples)) in std::mem::take(points) {
+                let sum = wider.entry(floor(start, self.step)).or_default();
+                *sum = (sum.0.saturating_add(nanos), sum.1.saturating_add(samples));
+            }
+            *points = wider;
+        }
+        self.points = self.series.values().map(BTreeMap::len).sum();
+    }
+
+    fn add(
+        &mut self,
+        values: Vec<String>,
+        at: i64,
+        nanos: u64,
+        samples: u64,
+    ) -> Result<(), QueryError> {
+        let points = self.series.entry(values).or_default();
+        let before = points.len();
+        let sum = points.entry(floor(at, self.step)).or_default();
+        *sum = (sum.0.saturating_add(nanos), sum.1.saturating_add(samples));
+        self.points += points.len() - before;
+        if self.points > MAX_TOTAL {
+            return Err(QueryError::TooLarge(format!(
+                "more than {MAX_TOTAL} points: group by fewer labels, or use a wider step"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Most CPU first.
+    fn finish(self) -> Vec<v1::TimeSeries> {
+        let total = |series: &v1::TimeSeries| {
+            series.points.iter().fold(0, |sum: u64, point| sum.saturating_add(point.cpu_nanos))
+        };
+        let point =
+            |(unix_nanos, (cpu_nanos, samples))| v1::Point { unix_nanos, cpu_nanos, samples };
+        let series = |(values, points): (Vec<String>, Points)| v1::TimeSeries {
+            values,
+            points: points.into_iter().map(point).collect(),
+        };
+        let mut all: Vec<_> = self.series.into_iter().map(series).collect();
+        all.sort_by_cached_key(|series| std::cmp::Reverse(total(series)));
+        all
+    }
+}
+
+/// The start of the step that an instant is in.
+fn floor(at: i64, step: i64) -> i64 {
+    at - at.rem_euclid(step)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The state of the collector and of its agents.
+
+use std::collections::BTreeMap;
+
+use fleetprof_proto::v1;
+
+use super::QueryParts;
+
+pub(super) fn run(parts: &QueryParts) -> v1::StatusResponse {
+    let store = parts.store.status();
+    let objects = parts.catalog.status();
+    v1::StatusResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_unix_nanos: parts.start_unix_nanos,
+        store: Some(v1::StoreStatus {
+            batches: store.batches,
+            samples: store.samples,
+            bytes: store.bytes,
+            first_unix_nanos: store.window.map_or(0, |window| window.start_unix_nanos),
+            last_unix_nanos: store.window.map_or(0, |window| window.end_unix_nanos),
+            damaged: store.damaged,
+        }),
+        agents: agents(parts),
+        objects: Some(v1::ObjectsStatus {
+            stored: objects.stored,
+            wanted: parts.wants.len() as u64,
+            bytes: objects.bytes,
+        }),
+    }
+}
+
+/// What the store knows of every instance, and what the connection adds. Most recently seen first.
+fn agents(parts: &QueryParts) -> Vec<v1::AgentStatus> {
+    let stored = parts.store.instances().into_iter().map(|stored| {
+        let agent = v1::AgentStatus {
+            host: stored.host,
+            instance: stored.instance.to_string(),
+            version: stored.agent_version,
+            last_seen_unix_nanos: stored.last_window_end,
+            connected: false,
+            accounting: Some(stored.accounting),
+            stored_samples: stored.samples,
+            unaccounted_samples: None,
+        };
+        (stored.instance, agent)
+    });
+    let mut agents: BTreeMap<_, _> = stored.collect();
+    for (instance, record) in parts.agents.all() {
+        let agent = agents.entry(instance).or_insert_with(|| v1::AgentStatus {
+            instance: instance.to_string(),
+            ..v1::AgentStatus::default()
+        });
+        agent.connected = record.streams > 0;
+        agent.last_seen_unix_nanos = record.last_seen_unix_nanos;
+        agent.host = record.host;
+        agent.version = record.version;
+    }
+    let mut agents: Vec<_> = agents.into_values().collect();
+    for agent in agents.iter_mut().filter(|agent| !agent.connected) {
+        agent.unaccounted_samples = agent.accounting.as_ref().map(|accounting| {
+            let dropped = accounting.dropped.iter().map(|counter| counter.value);
+            dropped.fold(accounting.taken, u64::saturating_sub).saturating_sub(agent.stored_samples)
+        });
+    }
+    agents.sort_by_key(|agent| std::cmp::Reverse((agent.connected, agent.last_seen_unix_nanos)));
+    agents
+}

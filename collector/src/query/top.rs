@@ -1,0 +1,156 @@
+//! Functions with the most CPU.
+//!
+//! A sample's CPU is the self time of its innermost function and the total time of every function on
+//! its stack, of each once, however often it recurs. Inlined functions count as functions. An address
+//! without a name is a function of its own (`module+0xoffset`), so that nothing disappears.
+
+use std::collections::HashMap;
+
+use fleetprof_proto::{
+    batch::{Batch, Merger},
+    symbol::Symbol,
+    v1,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Plan, QueryError, QueryParts, reader};
+
+/// What samples without any frame are shown as.
+const NO_STACK: &str = "[no stack]";
+
+/// Function, file, module.
+type Key = (String, String, String);
+
+/// Usage of one function.
+#[derive(Debug, Default)]
+struct Usage {
+    self_nanos: u64,
+    total_nanos: u64,
+    /// The row of samples that was counted last, plus 1: a function counts once per row.
+    counted: usize,
+}
+
+#[derive(Debug, Default)]
+struct Functions {
+    numbers: HashMap<Key, usize>,
+    keys: Vec<Key>,
+    usage: Vec<Usage>,
+}
+
+pub(super) fn run(
+    parts: &QueryParts,
+    plan: &Plan,
+    request: &v1::TopRequest,
+    cancel: &CancellationToken,
+) -> Result<v1::TopResponse, QueryError> {
+    let mut merger = Merger::new();
+    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
+        Ok(merger.add(batch, |labels| {
+            let matches = plan.selector.matches(|name| labels.get(name).copied());
+            matches.then(Vec::new)
+        }))
+    })?;
+    reader::require_service(plan, &coverage)?;
+    let merged = merger.finish();
+    let resolved = parts.symbols.resolve(&merged, cancel);
+    resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
+    if cancel.is_cancelled() {
+        return Err(QueryError::Cancelled);
+    }
+    let functions = usage(&merged, &resolved.symbols);
+    let mut rows = functions.into_wire();
+    let by_self = request.order() == v1::TopOrder::Self_;
+    rows.sort_by(|a, b| {
+        let key = |row: &v1::FunctionUsage| match by_self {
+            true => (row.self_nanos, row.total_nanos),
+            false => (row.total_nanos, row.self_nanos),
+        };
+        key(b).cmp(&key(a)).then_with(|| a.function.cmp(&b.function))
+    });
+    if request.limit > 0 {
+        rows.truncate(request.limit as usize);
+    }
+    let total_nanos = merged.samples().fold(0, |sum: u64, row| sum.saturating_add(row.nanos));
+    Ok(v1::TopResponse { functions: rows, total_nanos, coverage: Some(coverage.into_wire()) })
+}
+
+/// Sums up every function of a batch; `symbols` is parallel to its frame rows.
+fn usage(batch: &Batch, symbols: &[Symbol]) -> Functions {
+    let mut functions = Functions::default();
+    // The functions of each frame row, innermost first.
+    let mut frames: Vec<Option<Vec<usize>>> = vec![None; batch.frame_count()];
+    for (row, sample) in batch.samples().enumerate() {
+        let mut innermost = true;
+        for frame in batch.stack_frames(sample.stack) {
+            let of_frame = frames[frame]
+                .get_or_insert_with(|| functions.of_frame(batch, frame, symbols.get(frame)));
+            for function in of_frame {
+                functions.usage[*function].count(row, sample.nanos, innermost);
+                innermost = false;
+            }
+        }
+        if innermost {
+            let none = functions.number((NO_STACK.to_owned(), String::new(), String::new()));
+            functions.usage[none].count(row, sample.nanos, true);
+        }
+    }
+    functions
+}
+
+// === impl Usage ===
+
+impl Usage {
+    fn count(&mut self, row: usize, nanos: u64, innermost: bool) {
+        if innermost {
+            self.self_nanos = self.self_nanos.saturating_add(nanos);
+        }
+        if self.counted != row + 1 {
+            self.counted = row + 1;
+            self.total_nanos = self.total_nanos.saturating_add(nanos);
+        }
+    }
+}
+
+// === impl Functions ===
+
+impl Functions {
+    fn number(&mut self, key: Key) -> usize {
+        if let Some(known) = self.numbers.get(&key) {
+            return *known;
+        }
+        let number = self.keys.len();
+        self.numbers.insert(key.clone(), number);
+        self.keys.push(key);
+        self.usage.push(Usage::default());
+        number
+    }
+
+    fn of_frame(&mut self, batch: &Batch, row: usize, symbol: Option<&Symbol>) -> Vec<usize> {
+        let frame = batch.frame(row);
+        let module = frame.path.rsplit('/').next().unwrap_or_default();
+        match symbol {
+            Some(Symbol::Named(lines)) if !lines.is_empty() => lines
+                .iter()
+                .map(|line| {
+                    let file = line.file.as_deref().unwrap_or_default().to_owned();
+                    self.number((line.name.to_string(), file, module.to_owned()))
+                })
+                .collect(),
+            _ => vec![self.number((frame.fallback_name(), String::new(), module.to_owned()))],
+        }
+    }
+
+    fn into_wire(self) -> Vec<v1::FunctionUsage> {
+        let row = |((function, file, module), usage): (Key, Usage)| v1::FunctionUsage {
+            function,
+            file,
+            module,
+            self_nanos: usage.self_nanos,
+            total_nanos: usage.total_nanos,
+        };
+        self.keys.into_iter().zip(self.usage).map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

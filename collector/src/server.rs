@@ -1,0 +1,291 @@
+//! A whole collector: opens the data directory, wires the parts, serves everything on one port, and
+//! ends in order.
+
+mod health;
+mod http;
+mod listen;
+mod profile_of_service;
+mod self_profile;
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use fleetprof_proto::v1::{
+    FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
+    object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
+};
+use fleetprof_symbolizer::{DebugLinks, Options, SymbolizerPool, WorkerLimits};
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    config::Config,
+    cpu_pool::CpuPool,
+    data_dir::{DataDir, DataDirError},
+    ingest::{Agents, Bounded, Committer, GroupLimits, Ingest, IngestParts},
+    metrics::Metrics,
+    objects::{Catalog, CatalogError, Objects, Wants},
+    query::{Queries, QueryApi, QueryParts},
+    store::{DirectoryStore, RealDisk, Store, StoreError},
+    symbols::{SymbolLimits, Symbols},
+};
+
+/// Connections beyond those of agents: queries, scrapes, probes.
+const OTHER_CONNECTIONS: usize = 1024;
+/// Pause of the scrub between two records: it must not compete with queries for the disk.
+const SCRUB_PAUSE: Duration = Duration::from_micros(200);
+
+/// A collector that listens and does not serve yet.
+pub struct Collector {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    router: axum::Router,
+    stop: CancellationToken,
+    sessions: TaskTracker,
+    committer: JoinHandle<()>,
+    /// End soon after `stop` fires.
+    background: [JoinHandle<()>; 2],
+    store: Arc<dyn Store>,
+    /// Held until the end.
+    _data_dir: DataDir,
+}
+
+/// A collector that cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}{}", listen_hint(.source))]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The batches in it cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The objects in it cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A defect of this build.
+    #[error("cannot describe the gRPC services: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The system has no threads left.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] io::Error),
+    /// A task of its own failed.
+    #[error("an internal job failed while starting; the log says where")]
+    Panicked,
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another process, perhaps another collector, has this port; choose another with --listen)"
+        }
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges; choose another)",
+        io::ErrorKind::AddrNotAvailable => " (this host has no such address)",
+        _ => " (expected HOST:PORT, for example 127.0.0.1:7171)",
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// Binds the port, locks and reads the data directory, starts the background tasks.
+    ///
+    /// # Errors
+    /// When the port or the data directory cannot be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let listen_error = |source| StartError::Listen { address: config.listen.clone(), source };
+        let listener = TcpListener::bind(&config.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let opening = config.clone();
+        let open = move || open_data(&opening);
+        let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Panicked)?;
+        let (data_dir, store, catalog) = opened?;
+        let stop = CancellationToken::new();
+        let scrub = scrub(store.clone(), stop.clone());
+        let store: Arc<dyn Store> = store;
+        let sessions = TaskTracker::new();
+        let metrics = Metrics::default();
+        let wants = Wants::new(catalog.clone(), config.objects.lease);
+        let agents = Agents::default();
+        let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
+        let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
+        let parts = IngestParts {
+            store: store.clone(),
+            committer,
+            pool: CpuPool::new(cpus()),
+            limits: config.limits,
+            agents: agents.clone(),
+            wants: wants.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        let ingest = Ingest::new(&config, parts, sessions.clone());
+        let objects = Objects::new(
+            catalog.clone(),
+            wants.clone(),
+            config.objects.clone(),
+            data_dir.scratch(),
+            CpuPool::new(config.objects.max_uploads),
+            metrics.clone(),
+        );
+        let limits = SymbolLimits {
+            cached: config.symbol_cache,
+            threads: config.symbol_workers,
+            patience: config.symbol_patience,
+        };
+        let pool = symbolizer(&config, &data_dir);
+        let symbols = Symbols::new(catalog.clone(), pool, limits, metrics.clone());
+        let symbols = symbols.map_err(StartError::Threads)?;
+        let queries = Queries::new(QueryParts {
+            store: store.clone(),
+            symbols,
+            catalog: catalog.clone(),
+            wants: wants.clone(),
+            agents,
+            pool: CpuPool::new(config.max_queries),
+            timeout: config.query_timeout,
+            memory_limit: config.memory_limit,
+            metrics: metrics.clone(),
+            start_unix_nanos: clock::unix_nanos(),
+        });
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let grpc = Routes::new(health_service);
+        let router = add_services(grpc, ingest, objects, &queries)?.into_axum_router();
+        let web = http::Web::new(queries, store.clone(), catalog, wants, metrics);
+        let router = router.merge(http::routes(web)).fallback(http::fallback);
+        health::begin(&reporter).await;
+        let health = tokio::spawn(health::watch(store.clone(), reporter, stop.clone()));
+        Ok(Self {
+            config,
+            listener,
+            address,
+            router,
+            stop,
+            sessions,
+            committer: committing,
+            background: [health, scrub],
+            store,
+            _data_dir: data_dir,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves. Then agents' streams end after what they sent is durable
+    /// and acknowledged, open requests finish, and the data directory is unlocked.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self { config, listener, router, stop, sessions, committer, background, store, .. } =
+            self;
+        let held = store.status();
+        info!(
+            address = %self.address,
+            data_dir = %config.data_dir.display(),
+            batches = held.batches,
+            samples = held.samples,
+            damaged = held.damaged.len(),
+            "collector is serving"
+        );
+        drop(store);
+        let ends = listen::Ends { stop: stop.clone(), patience: config.shutdown_timeout };
+        let connections = config.max_agents.saturating_add(OTHER_CONNECTIONS);
+        let serving = tokio::spawn(listen::serve(listener, router, connections, ends));
+        shutdown.await;
+        info!("shutting down: finishing what is on its way");
+        stop.cancel();
+        sessions.close();
+        // Sessions first: when they are over, so is everything that connections wait for.
+        let patience = config.shutdown_timeout;
+        if timeout(patience, sessions.wait()).await.is_err() {
+            warn!("some agents did not take their answers in time; they will send again");
+        }
+        if serving.await.is_err() {
+            warn!("the server failed while shutting down");
+        }
+        for task in background {
+            if timeout(patience, task).await.is_err() {
+                warn!("a background task did not end in time");
+            }
+        }
+        // Ends when the last sender, in the router, is gone; a connection that is stuck may hold it. It
+        // has nothing left to do: sessions wait for their commits.
+        if timeout(Duration::from_secs(1), committer).await.is_err() {
+            warn!("a connection did not end in time");
+        }
+        info!("collector has stopped");
+    }
+}
+
+fn open_data(config: &Config) -> Result<(DataDir, Arc<DirectoryStore>, Catalog), StartError> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let store = DirectoryStore::open(&data_dir.segments(), config.store, Box::new(RealDisk))?;
+    let catalog = Catalog::open(&data_dir.objects(), config.objects.quota_bytes)?;
+    Ok((data_dir, Arc::new(store), catalog))
+}
+
+fn symbolizer(config: &Config, data_dir: &DataDir) -> SymbolizerPool {
+    let workers = config.symbol_workers.max(1);
+    let options = Options {
+        max_cache_bytes: config.symbol_memory / workers as u64,
+        max_object_bytes: config.objects.max_object_bytes.saturating_mul(2),
+        debug_links: DebugLinks::Ignore,
+        scratch_dir: data_dir.scratch(),
+        ..Options::default()
+    };
+    match &config.symbol_worker {
+        Some(command) => {
+            let limits = WorkerLimits::default();
+            SymbolizerPool::isolated(command.clone(), workers, &options, limits)
+        }
+        None => SymbolizerPool::in_process(workers, &options),
+    }
+}
+
+fn add_services(
+    grpc: Routes,
+    ingest: Ingest,
+    objects: Objects,
+    queries: &Queries,
+) -> Result<Routes, StartError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (batch, chunk) = (ingest.max_message_bytes(), objects.max_message_bytes());
+    let receiving = ingest.max_receiving_bytes();
+    let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(batch);
+    Ok(grpc
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(Bounded::new(ingest, receiving))
+        .add_service(ObjectServiceServer::new(objects).max_decoding_message_size(chunk))
+        .add_service(QueryServiceServer::new(QueryApi::new(queries.clone()))))
+}
+
+/// Reads what was not verified at the start, in the background.
+fn scrub(store: Arc<DirectoryStore>, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || {
+        store.scrub(|| {
+            thread::sleep(SCRUB_PAUSE);
+            stop.is_cancelled()
+        });
+    })
+}
+
+fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,9 @@
+//! Whole collectors, over real connections: in this process, or in one that can be killed.
+
+mod crash;
+mod faults;
+mod http;
+mod ingest;
+mod log;
+mod objects;
+mod support;

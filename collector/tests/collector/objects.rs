@@ -1,0 +1,251 @@
+//! Objects are uploaded, verified, kept, and give old profiles their names.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use fleetprof_proto::{
+    batch::{BatchBuilder, seal},
+    ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectId, ObjectKind},
+    v1::{
+        Accounting, ObjectFormat, SealedBatch, StatusRequest, TopRequest, UnresolvedReason,
+        UploadHeader, UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
+        upload_request::Message,
+    },
+};
+use fleetprof_symbolizer::identity;
+use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
+use tempfile::TempDir;
+use tonic::{Code, Status};
+
+use crate::support::{Running, all, window};
+
+const SOURCE: &str = "
+__attribute__((noinline)) int hot_loop(int n) { volatile int sum = 0; while (n--) sum += n; return sum; }
+int main(int argc, char **argv) { (void)argv; return hot_loop(argc); }
+";
+
+/// A small program: its bytes, its id, and the file offset of `hot_loop`.
+pub(crate) struct Program {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) id: ObjectId,
+    hot_loop: u64,
+}
+
+// === impl Program ===
+
+impl Program {
+    /// A batch with one stack: the program's `hot_loop`.
+    pub(crate) fn batch(&self, instance: InstanceId) -> SealedBatch {
+        let mut builder = BatchBuilder::new();
+        let object = builder.object(ObjectKind::File, Some(&self.id.build_id), "/bin/hot");
+        let frame = builder.frame(object, self.hot_loop, UnresolvedReason::Unspecified);
+        let stack = builder.stack([frame]);
+        let origin = builder.origin([("service", "hot")]);
+        builder.add(origin, stack, 0, 5, 500);
+        let batch = builder.finish(window(1), [], Accounting::default());
+        seal(BatchId { instance, sequence: 1 }, &batch).expect("sealed")
+    }
+}
+
+pub(crate) fn program(dir: &Path) -> Program {
+    let (source, out) = (dir.join("hot.c"), dir.join("hot"));
+    fs::write(&source, SOURCE).expect("written");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-g", "-O1", "-Wl,--build-id", "-o"]).arg(&out).arg(&source);
+    assert!(compiler.status().expect("a C compiler").success());
+    let bytes = fs::read(&out).expect("read");
+    let build_id = identity::identify_bytes(&bytes).expect("an object").build_id().clone();
+    let elf = object::File::parse(bytes.as_slice()).expect("parsed");
+    let address = elf.symbol_by_name("hot_loop").expect("there").address();
+    let segment = elf.segments().find(|s| (s.address()..s.address() + s.size()).contains(&address));
+    let segment = segment.expect("mapped");
+    let hot_loop = address - segment.address() + segment.file_range().0;
+    Program { id: ObjectId { kind: ObjectKind::File, build_id }, bytes, hot_loop }
+}
+
+pub(crate) async fn upload(
+    url: &str,
+    header: UploadHeader,
+    bytes: &[u8],
+) -> Result<UploadResponse, Status> {
+    let mut client = ObjectServiceClient::connect(url.to_owned()).await.expect("connects");
+    let header = UploadRequest { message: Some(Message::Header(header)) };
+    let chunks = bytes
+        .chunks(1 << 20)
+        .map(|chunk| UploadRequest { message: Some(Message::Chunk(chunk.to_vec())) });
+    let requests: Vec<_> = std::iter::once(header).chain(chunks).collect();
+    Ok(client.upload(tokio_stream::iter(requests)).await?.into_inner())
+}
+
+pub(crate) fn header(id: &ObjectId, format: ObjectFormat, size: usize) -> UploadHeader {
+    UploadHeader {
+        id: Some(id.into()),
+        format: format.into(),
+        size: size as u64,
+        path: "/bin/hot".to_owned(),
+    }
+}
+
+async fn stored(collector: &Running) -> u64 {
+    let status = collector.queries().await.status(StatusRequest {}).await.expect("answered");
+    status.into_inner().objects.expect("there").stored
+}
+
+/// The temporary files that are left.
+fn scratch(collector: &Running) -> usize {
+    fs::read_dir(collector.dir.path().join("data/scratch")).expect("listed").count()
+}
+
+async fn top_function(collector: &Running) -> (String, String) {
+    let request = TopRequest { query: all(""), ..Default::default() };
+    let answer = collector.queries().await.top(request).await.expect("answered").into_inner();
+    (answer.functions[0].function.clone(), answer.functions[0].file.clone())
+}
+
+/// Check that a profile stored before its object came shows `module+0xoffset`, and names after, also
+/// after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_objects_name_old_profiles() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let collector = Running::start().await;
+    let mut agent = collector.agent().await;
+    agent.deliver(program.batch(agent.instance)).await;
+
+    let unnamed = format!("hot+0x{:x}", program.hot_loop);
+    assert_eq!(top_function(&collector).await, (unnamed, String::new()));
+    let header = header(&program.id, ObjectFormat::Elf, program.bytes.len());
+    let answer = upload(&collector.url(), header.clone(), &program.bytes).await.expect("kept");
+    assert!(!answer.duplicate);
+    let answer = upload(&collector.url(), header, &program.bytes).await.expect("there");
+    assert!(answer.duplicate);
+    let (function, file) = top_function(&collector).await;
+    assert_eq!(function, "hot_loop");
+    assert!(file.ends_with("hot.c"), "{file}");
+    let collector = Running::start_with(collector.stop().await, |_| {}).await;
+    assert_eq!(
+        (top_function(&collector).await.0.as_str(), stored(&collector).await),
+        ("hot_loop", 1)
+    );
+}
+
+/// Check that a query does not wait for names longer than it may, says which are missing, and that the
+/// next one has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_not_ready_come_later() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let dir = TempDir::new().expect("dir");
+    let collector =
+        Running::start_with(dir, |config| config.symbol_patience = Duration::ZERO).await;
+    let mut agent = collector.agent().await;
+    agent.deliver(program.batch(agent.instance)).await;
+    let header = header(&program.id, ObjectFormat::Elf, program.bytes.len());
+    upload(&collector.url(), header, &program.bytes).await.expect("kept");
+    let request = TopRequest { query: all(""), ..Default::default() };
+    let mut queries = collector.queries().await;
+    let answer = queries.top(request.clone()).await.expect("answered").into_inner();
+    let expected = vec![format!("names of {}: still being prepared, ask again", program.id)];
+    assert_eq!(answer.coverage.expect("there").damaged, expected);
+    assert_eq!(answer.total_nanos, 500);
+    let later = tokio::time::timeout(Duration::from_secs(60), async {
+        while queries.top(request.clone()).await.expect("answered").into_inner().functions[0]
+            .function
+            != "hot_loop"
+        {
+            tokio::task::yield_now().await;
+        }
+    });
+    later.await.expect("named in the end");
+}
+
+/// Check that wrong uploads are refused with the reason, and that nothing of them is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_objects_are_refused() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let dir = TempDir::new().expect("dir");
+    let collector = Running::start_with(dir, |config| {
+        config.objects.max_object_bytes = 1 << 20;
+        config.objects.quota_bytes = program.bytes.len() as u64 + 1000;
+    })
+    .await;
+    let size = program.bytes.len();
+    let other = BuildId::new(BuildIdKind::Gnu, &[7; 20]).expect("valid");
+    let other = ObjectId { kind: ObjectKind::File, build_id: other };
+    let long = BuildId::new(BuildIdKind::Gnu, &[7; 128]).expect("valid");
+    let long = ObjectId { kind: ObjectKind::File, build_id: long };
+    let kernel = ObjectId { kind: ObjectKind::Kernel, ..other.clone() };
+    let (elf, text) = (ObjectFormat::Elf, ObjectFormat::Kallsyms);
+    let junk = vec![b'x'; 100];
+    for (header, bytes, code, what) in [
+        (header(&other, elf, size), &program.bytes, Code::InvalidArgument, "its build ID is"),
+        (
+            header(&program.id, elf, size + 1),
+            &program.bytes,
+            Code::InvalidArgument,
+            "were announced",
+        ),
+        (
+            header(&program.id, elf, size - 1),
+            &program.bytes,
+            Code::InvalidArgument,
+            "were announced",
+        ),
+        (header(&program.id, elf, 100), &junk, Code::InvalidArgument, "not an ELF file"),
+        (header(&program.id, elf, 0), &junk, Code::InvalidArgument, "expected 1 to"),
+        (header(&program.id, elf, 2 << 20), &junk, Code::InvalidArgument, "expected 1 to"),
+        (header(&program.id, elf, 1 << 20), &junk, Code::ResourceExhausted, "quota"),
+        (header(&program.id, text, 100), &junk, Code::InvalidArgument, "must be sent as ELF"),
+        (header(&kernel, text, 100), &junk, Code::InvalidArgument, "listing of kernel symbols"),
+        (header(&kernel, elf, 100), &junk, Code::InvalidArgument, "must be sent as KALLSYMS"),
+        (header(&long, elf, 100), &junk, Code::InvalidArgument, "too long"),
+        (UploadHeader::default(), &junk, Code::InvalidArgument, "no object id"),
+    ] {
+        let status = upload(&collector.url(), header, bytes).await.expect_err("refused");
+        assert_eq!(status.code(), code, "{status:?}");
+        assert!(status.message().contains(what), "{status:?} lacks {what:?}");
+    }
+    assert_eq!((stored(&collector).await, scratch(&collector)), (0, 0));
+    // The space of failed uploads is free again.
+    let right = header(&program.id, elf, size);
+    assert!(!upload(&collector.url(), right, &program.bytes).await.expect("kept").duplicate);
+    assert_eq!((stored(&collector).await, scratch(&collector)), (1, 0));
+}
+
+/// Check that of concurrent uploads of one object one wins and the others are duplicates.
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_uploads_of_one_object_agree() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let collector = Running::start().await;
+    let header = header(&program.id, ObjectFormat::Elf, program.bytes.len());
+    let url = collector.url();
+    let one = || upload(&url, header.clone(), &program.bytes);
+    let (a, b, c) = tokio::join!(one(), one(), one());
+    let new = [a, b, c].map(|answer| !answer.expect("accepted").duplicate);
+    assert_eq!(new.iter().filter(|new| **new).count(), 1);
+    assert_eq!((stored(&collector).await, scratch(&collector)), (1, 0));
+}
+
+/// Check that kernel symbols are accepted as text and name kernel addresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn kernel_symbols_are_accepted() {
+    let collector = Running::start().await;
+    let mut agent = collector.agent().await;
+    let build_id = BuildId::new(BuildIdKind::Gnu, &[9; 20]).expect("valid");
+    let mut builder = BatchBuilder::new();
+    let object = builder.object(ObjectKind::Kernel, Some(&build_id), "[kernel]");
+    let frame = builder.frame(object, 0x1010, UnresolvedReason::Unspecified);
+    let stack = builder.stack([frame]);
+    let origin = builder.origin([("service", "s")]);
+    builder.add(origin, stack, 0, 1, 100);
+    let batch = builder.finish(window(1), [], Accounting::default());
+    let id = BatchId { instance: agent.instance, sequence: 1 };
+    agent.deliver(seal(id, &batch).expect("sealed")).await;
+    let listing =
+        b"0000000000000000 T _text\n0000000000001000 T do_idle\n0000000000002000 T panic\n";
+    let id = ObjectId { kind: ObjectKind::Kernel, build_id };
+    let header = header(&id, ObjectFormat::Kallsyms, listing.len());
+    upload(&collector.url(), header, listing).await.expect("kept");
+    assert_eq!(top_function(&collector).await.0, "do_idle");
+}

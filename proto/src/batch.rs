@@ -1,0 +1,20 @@
+//! Batches of samples: built by interning ([`BatchBuilder`]), sealed for the wire and the disk
+//! ([`seal`]), opened with every index checked ([`open`]), and merged ([`Merger`]).
+//!
+//! A [`Batch`] is a [`v1::Batch`] whose indices are known to be valid. It can only be had from a
+//! builder or through validation, so readers need no bounds checks of their own.
+
+mod builder;
+mod merge;
+mod seal;
+mod validate;
+
+pub use builder::{BatchBuilder, FrameIndex, ObjectIndex, OriginIndex, StackIndex, Window};
+pub use merge::Merger;
+pub use seal::{FORMAT, Limits, OpenError, SealError, open, seal};
+pub use validate::{
+    Batch, FrameRef, InvalidBatch, MAX_ACCOUNTING_BYTES, MAX_LABEL_NAME_BYTES, SampleRow,
+};
+
+#[cfg(test)]
+mod tests;

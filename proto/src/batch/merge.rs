@@ -1,0 +1,137 @@
+//! Merges batches into one: the same code and stacks of many hosts and windows become one row.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Batch, BatchBuilder, FrameIndex, ObjectIndex, OriginIndex, StackIndex, Window};
+use crate::v1;
+
+/// Adds up batches. Memory grows with distinct code, not with the number of batches.
+#[derive(Debug, Default)]
+pub struct Merger {
+    builder: BatchBuilder,
+    window: Option<Window>,
+    batches: u64,
+}
+
+/// Translates the rows of one batch into rows of the merged one, each at most once.
+struct Translation<'a> {
+    batch: &'a Batch,
+    objects: HashMap<usize, ObjectIndex>,
+    frames: HashMap<usize, FrameIndex>,
+    stacks: HashMap<usize, StackIndex>,
+}
+
+// === impl Merger ===
+
+impl Merger {
+    /// Nothing merged yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the samples of the origins that `select` maps to a label set.
+    ///
+    /// `select` is asked once per origin with all labels of its samples (the batch's shared ones
+    /// included) and answers the labels to keep, or `None` to leave the origin out.
+    /// Returns the number of samples added.
+    pub fn add(
+        &mut self,
+        batch: &Batch,
+        mut select: impl FnMut(&BTreeMap<&str, &str>) -> Option<Vec<(String, String)>>,
+    ) -> u64 {
+        let origins: Vec<Option<OriginIndex>> = (0..batch.origin_count())
+            .map(|origin| {
+                let labels: BTreeMap<_, _> =
+                    batch.labels().chain(batch.origin_labels(origin)).collect();
+                let kept = select(&labels)?;
+                let kept = kept.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                Some(self.builder.origin(kept))
+            })
+            .collect();
+        let mut translation = Translation::new(batch);
+        let mut added = 0;
+        for row in batch.samples() {
+            let Some(origin) = origins[row.origin] else { continue };
+            let stack = translation.stack(&mut self.builder, row.stack);
+            self.builder.add(origin, stack, row.result, row.count, row.nanos);
+            added += row.count;
+        }
+        if added > 0 {
+            self.batches += 1;
+            self.widen(batch.window());
+        }
+        added
+    }
+
+    /// Batches of which at least one sample was added.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Samples added.
+    pub fn samples(&self) -> u64 {
+        self.builder.samples()
+    }
+
+    /// The span from the first to the last window added; `None` before the first.
+    pub fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    /// The merged batch. Without any sample it has an empty window at the epoch.
+    pub fn finish(self) -> Batch {
+        let window = self.window.unwrap_or(Window { start_unix_nanos: 0, end_unix_nanos: 0 });
+        self.builder.finish(window, [], v1::Accounting::default())
+    }
+
+    fn widen(&mut self, window: Window) {
+        self.window = Some(self.window.map_or(window, |seen| Window {
+            start_unix_nanos: seen.start_unix_nanos.min(window.start_unix_nanos),
+            end_unix_nanos: seen.end_unix_nanos.max(window.end_unix_nanos),
+        }));
+    }
+}
+
+// === impl Translation ===
+
+impl<'a> Translation<'a> {
+    fn new(batch: &'a Batch) -> Self {
+        let stacks = HashMap::from([(0, StackIndex::EMPTY)]);
+        Self { batch, objects: HashMap::new(), frames: HashMap::new(), stacks }
+    }
+
+    /// Walks up to the first ancestor already translated, then down again: no recursion, so a stack
+    /// of any depth is fine.
+    fn stack(&mut self, builder: &mut BatchBuilder, stack: usize) -> StackIndex {
+        let mut pending = Vec::new();
+        let mut at = stack;
+        let mut merged = loop {
+            if let Some(known) = self.stacks.get(&at) {
+                break *known;
+            }
+            let Some((parent, frame)) = self.batch.stack_node(at) else { break StackIndex::EMPTY };
+            pending.push((at, frame));
+            at = parent;
+        };
+        for (node, frame) in pending.into_iter().rev() {
+            let frame = self.frame(builder, frame);
+            merged = builder.child(merged, frame);
+            self.stacks.insert(node, merged);
+        }
+        merged
+    }
+
+    fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
+        if let Some(known) = self.frames.get(&row) {
+            return *known;
+        }
+        let frame = self.batch.frame(row);
+        let object = *self
+            .objects
+            .entry(frame.object)
+            .or_insert_with(|| builder.object(frame.kind, frame.build_id, frame.path));
+        let merged = builder.frame(object, frame.offset, frame.reason);
+        self.frames.insert(row, merged);
+        merged
+    }
+}

@@ -1,0 +1,53 @@
+//! The way for fuzzers to what comes from a worker process, and to the section table of an object.
+
+use std::io::Cursor;
+
+use fleetprof_proto::symbol::Symbol;
+
+use crate::{
+    sections::Sections,
+    wire::{Hello, Question, Reply, receive, send},
+};
+
+/// Most answers that are asked for: a reply says how many it has.
+const MAX_ANSWERS: usize = 1024;
+
+/// Reads any bytes as each of the messages between a pool and its workers.
+///
+/// # Panics
+/// When symbols do not survive being sent again.
+pub fn wire(bytes: &[u8]) {
+    if let Ok(Some(hello)) = receive::<Hello>(&mut Cursor::new(bytes)) {
+        let _options = hello.into_options();
+    }
+    if let Ok(Some(question)) = receive::<Question>(&mut Cursor::new(bytes)) {
+        let again = Question::new(&question.source(), question.depth(), &question.addresses);
+        assert_eq!(again, question);
+    }
+    let Ok(Some(reply)) = receive::<Reply>(&mut Cursor::new(bytes)) else { return };
+    let count = reply.answers().min(MAX_ANSWERS);
+    let Some(symbols) = reply.into_symbols(count) else { return };
+    assert_eq!(symbols.len(), count);
+    let mut sent = Vec::new();
+    if send(&mut sent, &Reply::new(&symbols)).is_ok() {
+        let again: Option<Vec<Symbol>> = match receive::<Reply>(&mut Cursor::new(&sent)) {
+            Ok(Some(reply)) => reply.into_symbols(count),
+            _ => None,
+        };
+        assert_eq!(again.as_ref(), Some(&symbols));
+    }
+}
+
+/// Reads any bytes as an object's section table.
+///
+/// # Panics
+/// When an address is not in its own section.
+pub fn sections(bytes: &[u8]) {
+    let Ok(sections) = Sections::of(bytes) else { return };
+    let _claimed = sections.decompressed_bytes();
+    for address in [0, 0x1000, u64::MAX] {
+        let same = sections.same(address, address);
+        // One that is in no section at all is not in the same one as itself.
+        assert!(same || !sections.same(address, address.wrapping_add(1)));
+    }
+}

@@ -1,0 +1,22 @@
+//! What a symbolizer gets: messages of its workers, names in binaries.
+
+use fleetprof_symbolizer::{demangle::demangle, fuzz};
+
+/// Longest name that demangling may make, and longest that it tries.
+const MAX_NAME_BYTES: usize = 16 << 10;
+
+/// Messages of a worker that a binary may have taken over.
+pub(crate) fn wire(bytes: &[u8]) {
+    fuzz::wire(bytes);
+}
+
+/// Names as they stand in symbol tables.
+pub(crate) fn names(bytes: &[u8]) {
+    for name in bytes.split(|byte| *byte == 0) {
+        let name = String::from_utf8_lossy(name);
+        if let Some(demangled) = demangle(&name) {
+            assert!(!demangled.is_empty() && demangled != name);
+            assert!(demangled.len() <= MAX_NAME_BYTES, "{} bytes", demangled.len());
+        }
+    }
+}
