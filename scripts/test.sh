@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that proves the repository works: build, deploy files, the agent in other kernels, fuzzing, then
 # all tests on this one.
-# The last lines are cargo's own; the time of every stage before it is in the output.
+# The time of every stage is in the output. When tests fail, what they said is repeated at the end: a
+# pipeline shows the last lines first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
@@ -24,5 +25,14 @@ stage "other kernels" scripts/test-kernels.sh
 FUZZ_SEED=1 stage "fuzzing" scripts/fuzz.sh
 options=(--release --workspace --no-fail-fast)
 if [[ -n ${CI:-} ]]; then options+=(--locked); fi
-say "cargo test ${options[*]} (after $SECONDS s)"
-exec "$CARGO" test "${options[@]}"
+log=$FLEETPROF_CACHE/logs/test.log
+say "cargo test ${options[*]} (after $SECONDS s; log: $log)"
+status=0
+"$CARGO" test "${options[@]}" 2>&1 | tee "$log" || status=$?
+if ((status != 0)); then
+    say "what failed, in order"
+    # libtest's own summary: the messages, then the names.
+    awk '/^failures:$/ { shown = 1 } /^test result:/ { shown = 0 } shown' "$log"
+    grep '^test result: FAILED' "$log" || true
+fi
+exit "$status"
