@@ -4,8 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-export TMPDIR=$scratch FAKE_PIDS=$scratch/pids FLEETPROF_BIN_DIR=$PWD/tests/deploy/fakes
+fakes=$(mktemp -d)
+trap 'rm -rf "$scratch" "$fakes"' EXIT
+ln -s "$PWD/tests/deploy/fakes/fleetprof" "$fakes/fleetprof"
+for name in fleetprof-agent fleetprof-collector; do ln -s "$PWD/tests/deploy/fakes/server.py" "$fakes/$name"; done
+export TMPDIR=$scratch FAKE_PIDS=$scratch/pids FLEETPROF_BIN_DIR=$fakes
 
 fail() {
     printf 'FAILED: %s\n--- output ---\n' "$*"
