@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_OBJECT_QUOTA", value_name = "SIZE", value_parser = parse_size, default_value = "50GiB")]
     pub object_quota: u64,
 
-    /// Memory for parsed symbols, by estimate.
+    /// Memory for symbol tables that are in use; most of it is mapped files, which the system may take back.
     #[arg(long, env = "FLEETPROF_COLLECTOR_SYMBOL_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
     pub symbol_memory: u64,
 

@@ -34,15 +34,15 @@ pub struct Config {
     pub query_timeout: Duration,
     /// Resident memory of the process past which queries are refused, bytes.
     pub memory_limit: u64,
-    /// Most symbols kept in memory.
-    pub symbol_cache: usize,
-    /// Most memory for parsed objects, bytes.
+    /// Most memory for open symbol tables, bytes; most of it is mapped files.
     pub symbol_memory: u64,
-    /// How to start a process that parses objects. Without it they are parsed in this process, which
-    /// is for tests: a hostile object can take its memory and time.
+    /// How to start a process that converts an object. Without it they are converted in this process,
+    /// which is for tests: a hostile object can take its memory and time.
     pub symbol_worker: Option<WorkerCommand>,
     /// Most such processes.
     pub symbol_workers: usize,
+    /// Most heap of each, bytes.
+    pub symbol_worker_memory: u64,
     /// How long a query waits for names before it answers without them.
     pub symbol_patience: Duration,
     /// How long open requests may take to end when the collector is told to stop.
@@ -83,10 +83,10 @@ impl Default for Config {
             max_queries: cpus.max(2),
             query_timeout: Duration::from_secs(60),
             memory_limit: memory::default_limit(),
-            symbol_cache: 1 << 20,
             symbol_memory: 1 << 30,
             symbol_worker: None,
-            symbol_workers: cpus,
+            symbol_workers: cpus.div_ceil(2).max(2),
+            symbol_worker_memory: 2 << 30,
             symbol_patience: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
         }

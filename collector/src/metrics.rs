@@ -51,6 +51,10 @@ pub struct Metrics {
     pub objects_failed: Family<ReasonLabel, Counter>,
     /// Requests to agents to upload an object.
     pub objects_asked: Counter,
+    /// Conversions of objects to symbol tables, by what became of them.
+    pub conversions: Family<ResultLabel, Counter>,
+    /// Time of conversions.
+    pub conversion_seconds: Histogram,
     /// Time of queries.
     pub query_seconds: Family<MethodLabel, Histogram, fn() -> Histogram>,
     /// Queries that failed.
@@ -70,6 +74,8 @@ struct Gauges {
     ready: Gauge,
     objects_stored: Gauge<u64, AtomicU64>,
     objects_wanted: Gauge<u64, AtomicU64>,
+    objects_waiting: Gauge<u64, AtomicU64>,
+    objects_unusable: Gauge<u64, AtomicU64>,
     objects_bytes: Gauge<u64, AtomicU64>,
     process_cpu: Gauge<f64, AtomicU64>,
     process_rss: Gauge<u64, AtomicU64>,
@@ -93,6 +99,10 @@ pub struct Levels {
     pub objects_stored: u64,
     /// Objects that agents were asked for.
     pub objects_wanted: u64,
+    /// Objects that wait for their conversion.
+    pub objects_waiting: u64,
+    /// Objects that could not be converted.
+    pub objects_unusable: u64,
     /// Size of the objects.
     pub objects_bytes: u64,
     /// Start of this process, Unix nanoseconds.
@@ -152,6 +162,8 @@ impl Default for Metrics {
             objects_received: Counter::default(),
             objects_failed: Family::default(),
             objects_asked: Counter::default(),
+            conversions: Family::default(),
+            conversion_seconds: latency(),
             query_seconds: Family::new_with_constructor(latency),
             query_failures: Family::default(),
             symbols: Family::default(),
@@ -187,6 +199,10 @@ impl Metrics {
         r.register("object_failures", "Uploads that failed", self.objects_failed.clone());
         let help = "Requests to agents to upload an object";
         r.register("objects_asked", help, self.objects_asked.clone());
+        let help = "Conversions of objects to symbol tables, by what became of them";
+        r.register("conversions", help, self.conversions.clone());
+        let help = "Time of conversions";
+        r.register_with_unit("conversion", help, Unit::Seconds, self.conversion_seconds.clone());
         r.register_with_unit("query", "Time of queries", Unit::Seconds, self.query_seconds.clone());
         r.register("query_failures", "Queries that failed", self.query_failures.clone());
         let help = "Addresses looked up, by what became of them";
@@ -223,6 +239,10 @@ impl Gauges {
         r.register("objects_stored", "Objects that are there", self.objects_stored.clone());
         let help = "Objects that are not there and that agents were asked for";
         r.register("objects_wanted", help, self.objects_wanted.clone());
+        let help = "Objects whose symbol tables are still to be made";
+        r.register("objects_waiting", help, self.objects_waiting.clone());
+        let help = "Objects of which no symbol table can be made";
+        r.register("objects_unusable", help, self.objects_unusable.clone());
         r.register_with_unit("objects", "Size of objects", Unit::Bytes, self.objects_bytes.clone());
         let help = "CPU time of this process since its start";
         r.register_with_unit("process_cpu", help, Unit::Seconds, self.process_cpu.clone());
@@ -240,6 +260,8 @@ impl Gauges {
         self.ready.set(levels.ready.into());
         self.objects_stored.set(levels.objects_stored);
         self.objects_wanted.set(levels.objects_wanted);
+        self.objects_waiting.set(levels.objects_waiting);
+        self.objects_unusable.set(levels.objects_unusable);
         self.objects_bytes.set(levels.objects_bytes);
         self.process_cpu.set(process::cpu_time().as_secs_f64());
         self.process_rss.set(memory::resident_bytes().unwrap_or(0));

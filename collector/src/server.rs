@@ -13,7 +13,7 @@ use fleetprof_proto::v1::{
     FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
     object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
 };
-use fleetprof_symbolizer::{DebugLinks, Options, SymbolizerPool, WorkerLimits};
+use fleetprof_symbolizer::Converter;
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +27,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     ingest::{Agents, Bounded, Committer, GroupLimits, Ingest, IngestParts},
     metrics::Metrics,
-    objects::{Catalog, CatalogError, Objects, Wants},
+    objects::{Catalog, CatalogError, ConversionParts, Conversions, Objects, Wants},
     query::{Queries, QueryApi, QueryParts},
     store::{DirectoryStore, RealDisk, Store, StoreError},
     symbols::{SymbolLimits, Symbols},
@@ -131,8 +131,10 @@ impl Collector {
             stop: stop.clone(),
         };
         let ingest = Ingest::new(&config, parts, sessions.clone());
+        let conversions = conversions(&config, &data_dir, &catalog, &metrics)?;
         let objects = Objects::new(
             catalog.clone(),
+            conversions.clone(),
             wants.clone(),
             config.objects.clone(),
             data_dir.scratch(),
@@ -140,13 +142,10 @@ impl Collector {
             metrics.clone(),
         );
         let limits = SymbolLimits {
-            cached: config.symbol_cache,
-            threads: config.symbol_workers,
+            memory_bytes: config.symbol_memory,
             patience: config.symbol_patience,
         };
-        let pool = symbolizer(&config, &data_dir);
-        let symbols = Symbols::new(catalog.clone(), pool, limits, metrics.clone());
-        let symbols = symbols.map_err(StartError::Threads)?;
+        let symbols = Symbols::new(catalog.clone(), conversions, limits, metrics.clone());
         let queries = Queries::new(QueryParts {
             store: store.clone(),
             symbols,
@@ -236,22 +235,26 @@ fn open_data(config: &Config) -> Result<(DataDir, Arc<DirectoryStore>, Catalog),
     Ok((data_dir, Arc::new(store), catalog))
 }
 
-fn symbolizer(config: &Config, data_dir: &DataDir) -> SymbolizerPool {
-    let workers = config.symbol_workers.max(1);
-    let options = Options {
-        max_cache_bytes: config.symbol_memory / workers as u64,
-        max_object_bytes: config.objects.max_object_bytes.saturating_mul(2),
-        debug_links: DebugLinks::Ignore,
-        scratch_dir: data_dir.scratch(),
-        ..Options::default()
+fn conversions(
+    config: &Config,
+    data_dir: &DataDir,
+    catalog: &Catalog,
+    metrics: &Metrics,
+) -> Result<Conversions, StartError> {
+    let memory = config.symbol_worker_memory;
+    let converter = match &config.symbol_worker {
+        Some(command) => Converter::isolated(command.clone(), memory),
+        None => Converter::in_process(),
     };
-    match &config.symbol_worker {
-        Some(command) => {
-            let limits = WorkerLimits::default();
-            SymbolizerPool::isolated(command.clone(), workers, &options, limits)
-        }
-        None => SymbolizerPool::in_process(workers, &options),
-    }
+    let parts = ConversionParts {
+        catalog: catalog.clone(),
+        converter,
+        scratch: data_dir.scratch(),
+        threads: config.symbol_workers,
+        max_unpacked_bytes: config.objects.max_object_bytes.saturating_mul(2),
+        metrics: metrics.clone(),
+    };
+    Conversions::start(parts).map_err(StartError::Threads)
 }
 
 fn add_services(

@@ -1,21 +1,14 @@
 //! Names for the frames of a batch.
 //!
-//! In: a (merged) batch. Out: one [`Symbol`] per frame row. Answers of objects that are there are kept
-//! in a bounded cache; that an object is missing is never kept, so a profile that was stored before
-//! its symbols came shows names after. A query waits for names for a bounded time; what was not ready
-//! is named as such, and is there for the next query. Not done here: parsing, which happens in the
-//! symbolizer's worker processes.
+//! In: a (merged) batch. Out: one [`Symbol`] per frame row. Names come from the objects' symbol tables,
+//! which stay open within a bound; no answer is kept, so a profile that was stored before its symbols
+//! came shows names after. A query waits for tables that are being made, for a bounded time; what was
+//! not ready is named as such, and is there for the next query. Not done here: parsing of objects.
 
-mod cache;
-mod workers;
+mod tables;
 
 use std::{
     collections::HashMap,
-    io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, RecvTimeoutError},
-    },
     time::{Duration, Instant},
 };
 
@@ -24,37 +17,36 @@ use fleetprof_proto::{
     ids::ObjectId,
     symbol::{Reason, Symbol},
 };
-use fleetprof_symbolizer::SymbolizerPool;
+use fleetprof_symbolizer::TableFileError;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    log_limit::LogLimit,
     metrics::{Metrics, ResultLabel},
-    objects::Catalog,
+    objects::{Catalog, Conversions, NamesOf},
 };
-use cache::Cache;
-use workers::{Done, Job, Workers};
+use tables::{Names, Tables};
 
 /// How often a waiting query looks whether its client is still there.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// Names code. Cloning shares it.
-#[derive(Clone, Debug)]
+/// Names code.
+#[derive(Debug)]
 pub struct Symbols {
     catalog: Catalog,
-    workers: Arc<Workers>,
-    cache: Arc<Mutex<Cache>>,
+    conversions: Conversions,
+    tables: Tables,
     patience: Duration,
     metrics: Metrics,
+    log: LogLimit,
 }
 
 /// How names are made.
 #[derive(Clone, Copy, Debug)]
 pub struct SymbolLimits {
-    /// Answers kept, at most about.
-    pub cached: usize,
-    /// Objects that are worked on at a time.
-    pub threads: usize,
+    /// Memory for open tables, mapped files included, bytes.
+    pub memory_bytes: u64,
     /// How long one batch waits for names.
     pub patience: Duration,
 }
@@ -68,127 +60,137 @@ pub struct Resolved {
     pub problems: Vec<String>,
 }
 
-/// Frames of one object that are not in the cache: offset and row, by offset.
-struct Unnamed {
+/// Frame rows of one object.
+struct Rows {
     object: ObjectId,
+    /// Offset and row, by offset, at which a table is fastest.
     rows: Vec<(u64, usize)>,
-    answered: bool,
+}
+
+/// What is known of an object's names now.
+enum Found {
+    Names(Names),
+    None(Reason),
+    NotReady,
 }
 
 // === impl Symbols ===
 
 impl Symbols {
-    /// Names from the objects of `catalog`.
-    ///
-    /// # Errors
-    /// When no thread can be started.
+    /// Names from the objects of `catalog`, which `conversions` converts.
     pub fn new(
         catalog: Catalog,
-        symbolizer: SymbolizerPool,
+        conversions: Conversions,
         limits: SymbolLimits,
         metrics: Metrics,
-    ) -> io::Result<Self> {
-        let cache = Arc::new(Mutex::new(Cache::new(limits.cached)));
-        let workers = Workers::start(limits.threads, &Arc::new(symbolizer), &cache)?;
-        let patience = limits.patience;
-        Ok(Self { catalog, workers: Arc::new(workers), cache, patience, metrics })
+    ) -> Self {
+        let (tables, patience) = (Tables::new(limits.memory_bytes), limits.patience);
+        Self { catalog, conversions, tables, patience, metrics, log: LogLimit::default() }
     }
 
     /// Names every frame of a batch, as far as names are there in time; stops early when cancelled.
     /// Blocks.
     pub fn resolve(&self, batch: &Batch, cancel: &CancellationToken) -> Resolved {
-        let missing = Symbol::Unknown(Reason::NoObject);
-        let mut symbols = vec![missing; batch.frame_count()];
-        let mut by_object: HashMap<ObjectId, Vec<usize>> = HashMap::new();
-        for (row, symbol) in symbols.iter_mut().enumerate() {
-            match batch.frame(row).locate() {
-                Ok(object) => by_object.entry(object).or_default().push(row),
-                Err(reason) => *symbol = Symbol::Unknown(reason),
+        let mut out = Resolved {
+            symbols: vec![Symbol::Unknown(Reason::NoObject); batch.frame_count()],
+            problems: Vec::new(),
+        };
+        let mut late = Vec::new();
+        for rows in by_object(batch, &mut out.symbols) {
+            if cancel.is_cancelled() {
+                break;
             }
+            late.extend(self.name(rows, &mut out.symbols));
         }
-        let mut resolved = Resolved { symbols, problems: Vec::new() };
-        let mut unnamed = Vec::new();
-        let (reply, answers) = mpsc::channel();
-        for (object, rows) in by_object {
-            let Some(source) = self.catalog.source(&object) else { continue };
-            let rows = self.fill_cached(batch, &object, &rows, &mut resolved);
-            if rows.is_empty() {
-                continue;
-            }
-            self.workers.submit(Job {
-                number: unnamed.len(),
-                object: object.clone(),
-                source,
-                offsets: rows.iter().map(|(offset, _)| *offset).collect(),
-                cancel: cancel.clone(),
-                reply: reply.clone(),
-            });
-            unnamed.push(Unnamed { object, rows, answered: false });
-        }
-        // What is left belongs to the jobs: when they are done or dropped, so is the wait.
-        drop(reply);
-        self.wait(&answers, &mut unnamed, cancel, &mut resolved);
-        self.count(&resolved.symbols);
-        resolved
+        self.wait(late, cancel, &mut out);
+        self.count(&out.symbols);
+        out
     }
 
-    /// Fills in what is known; answers the rest, by offset, on which the symbolizer is fastest.
-    fn fill_cached(
-        &self,
-        batch: &Batch,
-        object: &ObjectId,
-        rows: &[usize],
-        out: &mut Resolved,
-    ) -> Vec<(u64, usize)> {
-        let mut unknown = Vec::new();
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
-            let offset = batch.frame(*row).offset;
-            match cache.get(object, offset) {
-                Some(symbol) => out.symbols[*row] = symbol,
-                None => unknown.push((offset, *row)),
+    /// Fills in the names of one object's frames; gives them back when they are not ready.
+    fn name(&self, rows: Rows, symbols: &mut [Symbol]) -> Option<Rows> {
+        match self.find(&rows.object) {
+            Found::Names(names) => {
+                let offsets: Vec<u64> = rows.rows.iter().map(|(offset, _)| *offset).collect();
+                for ((_, row), symbol) in rows.rows.iter().zip(names.symbolize(&offsets)) {
+                    symbols[*row] = symbol;
+                }
+            }
+            Found::None(reason) => rows.fill(reason, symbols),
+            Found::NotReady => {
+                rows.fill(Reason::NotReady, symbols);
+                return Some(rows);
             }
         }
-        drop(cache);
-        unknown.sort_unstable();
-        unknown
+        None
     }
 
-    fn wait(
-        &self,
-        answers: &mpsc::Receiver<Done>,
-        unnamed: &mut [Unnamed],
-        cancel: &CancellationToken,
-        out: &mut Resolved,
-    ) {
-        let started = Instant::now();
-        while !cancel.is_cancelled() && started.elapsed() < self.patience {
-            let left = self.patience.saturating_sub(started.elapsed());
-            match answers.recv_timeout(left.min(LOOK_UP)) {
-                Ok(done) => {
-                    let Some(asked) = unnamed.get_mut(done.number) else { continue };
-                    asked.answered = true;
-                    match done.symbols {
-                        Ok(symbols) => {
-                            for ((_, row), symbol) in asked.rows.iter().zip(symbols) {
-                                out.symbols[*row] = symbol;
+    fn find(&self, object: &ObjectId) -> Found {
+        match self.catalog.names_of(object) {
+            None => Found::None(Reason::NoObject),
+            Some(NamesOf::Waiting) => Found::NotReady,
+            Some(NamesOf::Failed(failure)) => {
+                if self.catalog.convert_again(object, None) {
+                    return Found::NotReady;
+                }
+                Found::None(failure.reason)
+            }
+            Some(NamesOf::Listing(path)) => match self.tables.listing(object, &path) {
+                Ok(names) => Found::Names(names),
+                Err(error) => {
+                    self.complain(object, &error);
+                    Found::None(error.reason())
+                }
+            },
+            Some(NamesOf::Table { path, revision }) => {
+                match self.tables.table(object, &path, revision) {
+                    Ok(names) => Found::Names(names),
+                    Err(error) => {
+                        self.complain(object, &error);
+                        let lost = match &error {
+                            TableFileError::Table(_) => true,
+                            TableFileError::Io(error) => {
+                                error.kind() == std::io::ErrorKind::NotFound
                             }
+                        };
+                        if lost {
+                            // The object is still there: another table is made of it.
+                            self.catalog.convert_again(object, Some(revision));
+                            return Found::NotReady;
                         }
-                        Err(error) => {
-                            let object = &asked.object;
-                            warn!(%object, %error, "no symbolizer");
-                            out.problems.push(format!("names of {object}: {error}"));
-                        }
+                        Found::None(Reason::BadObject)
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let late = unnamed.iter().filter(|asked| !asked.answered);
-        out.problems.extend(
-            late.map(|asked| format!("names of {}: still being prepared, ask again", asked.object)),
-        );
+    }
+
+    fn complain(&self, object: &ObjectId, error: &dyn std::fmt::Display) {
+        if let Some(silent) = self.log.allow() {
+            warn!(%object, %error, silent, "an object has no names");
+        }
+    }
+
+    /// Waits for tables that are being made, and asks for them to be made first.
+    fn wait(&self, mut late: Vec<Rows>, cancel: &CancellationToken, out: &mut Resolved) {
+        if late.is_empty() {
+            return;
+        }
+        let ids: Vec<ObjectId> = late.iter().map(|rows| rows.object.clone()).collect();
+        self.conversions.hurry(&ids);
+        let started = Instant::now();
+        while !late.is_empty() && !cancel.is_cancelled() {
+            let left = self.patience.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            self.conversions.wait(left.min(LOOK_UP));
+            let symbols = &mut out.symbols;
+            late = late.into_iter().filter_map(|rows| self.name(rows, symbols)).collect();
+        }
+        let sentence =
+            |rows: &Rows| format!("names of {}: still being prepared, ask again", rows.object);
+        out.problems.extend(late.iter().map(sentence));
     }
 
     fn count(&self, symbols: &[Symbol]) {
@@ -207,5 +209,29 @@ impl Symbols {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The frames of a batch by their objects; those without one get their reason at once.
+fn by_object(batch: &Batch, symbols: &mut [Symbol]) -> Vec<Rows> {
+    let mut by_object: HashMap<ObjectId, Vec<(u64, usize)>> = HashMap::new();
+    for (row, symbol) in symbols.iter_mut().enumerate() {
+        let frame = batch.frame(row);
+        match frame.locate() {
+            Ok(object) => by_object.entry(object).or_default().push((frame.offset, row)),
+            Err(reason) => *symbol = Symbol::Unknown(reason),
+        }
+    }
+    let sorted = by_object.into_iter().map(|(object, mut rows)| {
+        rows.sort_unstable();
+        Rows { object, rows }
+    });
+    sorted.collect()
+}
+
+// === impl Rows ===
+
+impl Rows {
+    fn fill(&self, reason: Reason, symbols: &mut [Symbol]) {
+        for (_, row) in &self.rows {
+            symbols[*row] = Symbol::Unknown(reason);
+        }
+    }
+}

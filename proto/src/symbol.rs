@@ -22,6 +22,8 @@ pub struct Line {
 pub enum Reason {
     /// The object has not been uploaded (yet).
     NoObject,
+    /// The object is there; its symbol table is still being made.
+    NotReady,
     /// The object has no symbols at all.
     NoSymbols,
     /// The object has symbols, but none covers this offset.
@@ -59,6 +61,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoObject => "no_object",
+            Self::NotReady => "not_ready",
             Self::NoSymbols => "no_symbols",
             Self::NotCovered => "not_covered",
             Self::BadObject => "bad_object",
@@ -76,6 +79,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoObject => "its object has not been uploaded",
+            Self::NotReady => "its symbol table is still being made",
             Self::NoSymbols => "its object has no symbols",
             Self::NotCovered => "no symbol of its object covers it",
             Self::BadObject => "its object is damaged",

@@ -6,7 +6,7 @@ use fleetprof_proto::symbol::Symbol;
 
 use crate::{
     sections::Sections,
-    wire::{Hello, Question, Reply, receive, send},
+    wire::{Hello, Question, Reply, WireConversion, Work, receive, send},
 };
 
 /// Most answers that are asked for: a reply says how many it has.
@@ -18,11 +18,17 @@ const MAX_ANSWERS: usize = 1024;
 /// When symbols do not survive being sent again.
 pub fn wire(bytes: &[u8]) {
     if let Ok(Some(hello)) = receive::<Hello>(&mut Cursor::new(bytes)) {
-        let _options = hello.into_options();
+        if let Some(Work::Symbolize(options)) = hello.work {
+            let _options = options.into_options();
+        }
     }
     if let Ok(Some(question)) = receive::<Question>(&mut Cursor::new(bytes)) {
         let again = Question::new(&question.source(), question.depth(), &question.addresses);
         assert_eq!(again, question);
+    }
+    if let Ok(Some(conversion)) = receive::<WireConversion>(&mut Cursor::new(bytes)) {
+        let conversion = conversion.into_conversion();
+        assert_eq!(WireConversion::new(&conversion).into_conversion(), conversion);
     }
     let Ok(Some(reply)) = receive::<Reply>(&mut Cursor::new(bytes)) else { return };
     let count = reply.answers().min(MAX_ANSWERS);

@@ -2,31 +2,41 @@
 //! reason why there are none.
 //!
 //! ```text
-//! ObjectSource + addresses → Symbolizer (cache) → ElfObject (blazesym) ─┐
-//!                                              └→ Kallsyms (pure)       ├→ Names (demangle) → Symbol
+//! for many questions: the object's file → Converter → table → TableFile ──┐
+//! for a few:          the object's file → Symbolizer (blazesym) ──────────┼→ names (demangle) → Symbol
+//! of a kernel:        listing of symbols → KernelListing ─────────────────┘
 //! ```
 //!
-//! Objects come from untrusted hosts. [`Symbolizer`] survives what panics; [`SymbolizerPool`] runs it
-//! in worker processes ([`worker::serve`]) and survives everything else; [`identity`] tells what a
-//! file is before anything is believed about it. Nothing here knows where objects are stored or who
-//! asks.
+//! Objects come from untrusted hosts. [`Converter`] and [`SymbolizerPool`] parse them in worker
+//! processes ([`worker::serve`]), which may die; [`Symbolizer`] alone survives what panics;
+//! [`identity`] tells what a file is before anything is believed about it. Nothing here knows where
+//! objects are stored or who asks.
 
+mod conversion;
+mod converter;
 pub mod demangle;
 mod elf;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod identity;
 pub mod kallsyms;
+mod listing;
 mod names;
 mod options;
 mod pool;
 mod process;
 mod sections;
 mod symbolizer;
+mod table_file;
 mod wire;
 pub mod worker;
 
+pub use conversion::{CONVERTER_VERSION, Conversion, Refusal, TableReport};
+pub use converter::{ConversionError, Converter, Made};
+pub use fleetprof_symtab::SourceSet;
+pub use listing::{KernelListing, ListingError};
 pub use options::{DebugLinks, Options};
 pub use pool::{PoolError, SymbolizerPool, WorkerLimits};
 pub use process::WorkerCommand;
 pub use symbolizer::{ObjectSource, Symbolizer};
+pub use table_file::{TableFile, TableFileError};

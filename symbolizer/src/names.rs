@@ -12,6 +12,9 @@ use crate::demangle::demangle;
 /// Longest string given out, bytes.
 pub(crate) const MAX_STRING_BYTES: usize = 16 * 1024;
 
+/// What an entry of a table of strings takes beside the strings, bytes, about.
+pub(crate) const ENTRY_BYTES: usize = 100;
+
 /// Stands for a function that the debug information does not name.
 pub(crate) const UNNAMED: &str = "[unknown]";
 
@@ -33,6 +36,26 @@ pub(crate) struct Names {
     max_bytes: usize,
 }
 
+// === impl FunctionName ===
+
+impl FunctionName {
+    /// The names of the function that an object calls `raw`.
+    pub(crate) fn new(raw: &str) -> Self {
+        let raw = if raw.is_empty() { UNNAMED } else { raw };
+        let kept = cut(raw);
+        let system_name: Arc<str> = Arc::from(kept);
+        // Only the whole name can be demangled; a name that was cut stays raw.
+        let demangled = if kept.len() == raw.len() { demangle(raw) } else { None };
+        let name = demangled.map_or_else(|| Arc::clone(&system_name), Arc::from);
+        Self { name, system_name }
+    }
+
+    /// Memory it holds, bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        ENTRY_BYTES + self.name.len() + self.system_name.len()
+    }
+}
+
 // === impl Names ===
 
 impl Names {
@@ -43,16 +66,11 @@ impl Names {
 
     /// The names of the function that an object calls `raw`.
     pub(crate) fn function(&mut self, raw: &str) -> FunctionName {
-        let raw = if raw.is_empty() { UNNAMED } else { raw };
         let key = cut(raw);
         if let Some(known) = self.functions.get(key) {
             return known.clone();
         }
-        let system_name: Arc<str> = Arc::from(key);
-        // Only the whole name can be demangled; a name that was cut stays raw.
-        let demangled = if key.len() == raw.len() { demangle(raw) } else { None };
-        let name = demangled.map_or_else(|| Arc::clone(&system_name), Arc::from);
-        let function = FunctionName { name, system_name };
+        let function = FunctionName::new(raw);
         self.account(2 * key.len() + function.name.len());
         self.functions.insert(key.into(), function.clone());
         function
@@ -80,7 +98,6 @@ impl Names {
     }
 
     fn account(&mut self, string_bytes: usize) {
-        const ENTRY_BYTES: usize = 100;
         if self.bytes + string_bytes + ENTRY_BYTES > self.max_bytes {
             self.functions.clear();
             self.files.clear();
@@ -91,7 +108,7 @@ impl Names {
 }
 
 /// The longest prefix within the limit.
-fn cut(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_STRING_BYTES)]
 }
 

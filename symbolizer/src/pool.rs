@@ -1,20 +1,15 @@
 //! Symbolization as a service for several threads.
 //!
 //! In: questions from any thread. Out: answers, from one of a fixed number of slots. A slot is a
-//! worker process ([`SymbolizerPool::isolated`]), so that an object that crashes, stalls or bloats a
-//! parser costs its own names and nothing else; or a thread of this process
-//! ([`SymbolizerPool::in_process`]), which survives panics only. Each object has a home slot, where
-//! it stays parsed. Not done here: queues (callers wait for their slot; use a blocking pool).
+//! worker process, so that an object that crashes, stalls or bloats a parser costs its own names and
+//! nothing else. Each object has a home slot, where it stays parsed. Not done here: queues (callers wait
+//! for their slot; use a blocking pool).
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     io,
-    sync::{
-        Mutex, MutexGuard, PoisonError, TryLockError,
-        mpsc::{self, SyncSender},
-    },
-    thread,
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -25,9 +20,8 @@ use tracing::{debug, warn};
 use crate::{
     options::Options,
     process::{Worker, WorkerCommand, WorkerFailure},
-    symbolizer::{Depth, ObjectSource, Symbolizer, Version},
-    wire::{Hello, Question},
-    worker::STACK_BYTES,
+    symbolizer::{Depth, ObjectSource, Version},
+    wire::{Hello, Question, Reply, WireOptions, Work},
 };
 
 /// Addresses in one question to a slot: bounds the size of the answer.
@@ -55,7 +49,9 @@ pub struct WorkerLimits {
 #[derive(Debug)]
 pub struct SymbolizerPool {
     slots: Vec<Mutex<Slot>>,
-    backend: Backend,
+    command: WorkerCommand,
+    hello: Hello,
+    limits: WorkerLimits,
     /// Objects that workers failed on.
     verdicts: Mutex<HashMap<ObjectSource, Record>>,
 }
@@ -63,36 +59,17 @@ pub struct SymbolizerPool {
 /// Nobody could be asked; says nothing about the object, so the question may be repeated.
 #[derive(Debug, Error)]
 pub enum PoolError {
-    /// A process or a thread could not be started.
+    /// A process could not be started.
     #[error("cannot start a symbolizer: {0}")]
     Start(#[source] io::Error),
-    /// A thread of this process ended.
-    #[error("a symbolizer thread has ended")]
-    Ended,
 }
 
-#[derive(Debug)]
-enum Backend {
-    Processes { command: WorkerCommand, hello: Hello, limits: WorkerLimits },
-    Threads { options: Options },
-}
-
-/// Empty until it is first needed, and after a failure.
 #[derive(Debug, Default)]
-enum Slot {
-    #[default]
-    Empty,
-    Process {
-        worker: Worker,
-        answered: u64,
-    },
-    Thread(SyncSender<Job>),
-}
-
-struct Job {
-    source: ObjectSource,
-    addresses: Vec<u64>,
-    reply: SyncSender<Vec<Symbol>>,
+struct Slot {
+    /// `None` until it is first needed, and after a failure.
+    worker: Option<Worker<Reply>>,
+    /// Questions it was asked.
+    asked: u64,
 }
 
 /// What is done with an object after its full parsing cost a worker.
@@ -127,19 +104,10 @@ impl SymbolizerPool {
         options: &Options,
         limits: WorkerLimits,
     ) -> Self {
-        let hello = Hello::new(options, limits.memory_bytes);
-        Self::new(workers, Backend::Processes { command, hello, limits })
-    }
-
-    /// A pool of at most `threads` threads of this process, started when needed. `options` apply to
-    /// each. For trusted objects: nothing bounds the time and the memory that an object takes.
-    pub fn in_process(threads: usize, options: &Options) -> Self {
-        Self::new(threads, Backend::Threads { options: options.clone() })
-    }
-
-    fn new(slots: usize, backend: Backend) -> Self {
-        let slots = (0..slots.max(1)).map(|_| Mutex::default()).collect();
-        Self { slots, backend, verdicts: Mutex::default() }
+        let work = Some(Work::Symbolize(WireOptions::new(options)));
+        let hello = Hello { memory_bytes: limits.memory_bytes, work };
+        let slots = (0..workers.max(1)).map(|_| Mutex::default()).collect();
+        Self { slots, command, hello, limits, verdicts: Mutex::default() }
     }
 
     /// Looks up addresses of one object; one answer each, in their order. Blocks until a slot is
@@ -155,20 +123,7 @@ impl SymbolizerPool {
         let mut symbols = Vec::with_capacity(addresses.len());
         let mut slot = self.slot(source);
         for part in addresses.chunks(MAX_QUESTION) {
-            symbols.extend(match &self.backend {
-                Backend::Threads { options } => slot.ask_thread(options, source, part)?,
-                Backend::Processes { command, hello, limits } => {
-                    let ask = |slot: &mut Slot, depth| {
-                        slot.ask_process(
-                            command,
-                            hello,
-                            *limits,
-                            &Question::new(source, depth, part),
-                        )
-                    };
-                    self.ask_isolated(&mut slot, source, part.len(), ask)?
-                }
-            });
+            symbols.extend(self.ask_isolated(&mut slot, source, part)?);
         }
         Ok(symbols)
     }
@@ -178,10 +133,13 @@ impl SymbolizerPool {
         &self,
         slot: &mut Slot,
         source: &ObjectSource,
-        count: usize,
-        ask: impl Fn(&mut Slot, Depth) -> Result<Result<Vec<Symbol>, WorkerFailure>, PoolError>,
+        addresses: &[u64],
     ) -> Result<Vec<Symbol>, PoolError> {
-        let refused = || vec![Symbol::Unknown(Reason::BadObject); count];
+        let refused = || vec![Symbol::Unknown(Reason::BadObject); addresses.len()];
+        let ask = |slot: &mut Slot, depth| {
+            let question = Question::new(source, depth, addresses);
+            slot.ask(&self.command, &self.hello, self.limits, &question)
+        };
         let version = Version::of(source.path()).ok();
         let verdict = self.verdict(source, version);
         if verdict.is_none() {
@@ -258,63 +216,31 @@ fn idle(slot: &Mutex<Slot>) -> Option<MutexGuard<'_, Slot>> {
 impl Slot {
     /// Nothing but the next question can be blamed for what happens.
     fn is_fresh(&self) -> bool {
-        !matches!(self, Self::Process { answered: 1.., .. })
+        self.worker.is_none() || self.asked == 0
     }
 
-    fn ask_process(
+    fn ask(
         &mut self,
         command: &WorkerCommand,
         hello: &Hello,
         limits: WorkerLimits,
         question: &Question,
     ) -> Result<Result<Vec<Symbol>, WorkerFailure>, PoolError> {
-        if !matches!(self, Self::Process { .. }) {
-            let worker = Worker::start(command, hello).map_err(PoolError::Start)?;
-            *self = Self::Process { worker, answered: 0 };
-        }
-        let Self::Process { worker, answered } = self else { return Err(PoolError::Ended) };
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            empty => {
+                self.asked = 0;
+                empty.insert(Worker::start(command, hello).map_err(PoolError::Start)?)
+            }
+        };
         let outcome = worker.ask(question, limits.timeout).and_then(|reply| {
             let unfit = || WorkerFailure::Protocol(io::ErrorKind::InvalidData.into());
             reply.into_symbols(question.addresses.len()).ok_or_else(unfit)
         });
-        *answered += 1;
+        self.asked += 1;
         if outcome.is_err() {
-            *self = Self::Empty;
+            self.worker = None;
         }
         Ok(outcome)
     }
-
-    fn ask_thread(
-        &mut self,
-        options: &Options,
-        source: &ObjectSource,
-        addresses: &[u64],
-    ) -> Result<Vec<Symbol>, PoolError> {
-        if !matches!(self, Self::Thread(_)) {
-            *self = Self::Thread(start_thread(options.clone()).map_err(PoolError::Start)?);
-        }
-        let Self::Thread(jobs) = self else { return Err(PoolError::Ended) };
-        let (reply, answer) = mpsc::sync_channel(1);
-        let job = Job { source: source.clone(), addresses: addresses.to_vec(), reply };
-        let answer = jobs.send(job).ok().and_then(|()| answer.recv().ok());
-        if answer.is_none() {
-            *self = Self::Empty;
-        }
-        answer.ok_or(PoolError::Ended)
-    }
-}
-
-fn start_thread(options: Options) -> io::Result<SyncSender<Job>> {
-    let (jobs, queue) = mpsc::sync_channel::<Job>(1);
-    let work = move || {
-        let mut symbolizer = Symbolizer::new(options);
-        for job in queue {
-            let symbols = symbolizer.symbolize(&job.source, &job.addresses);
-            if job.reply.send(symbols).is_err() {
-                debug!("nobody waits for a symbolizer's answer");
-            }
-        }
-    };
-    thread::Builder::new().name("symbolize".into()).stack_size(STACK_BYTES).spawn(work)?;
-    Ok(jobs)
 }

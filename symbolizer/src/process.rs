@@ -1,4 +1,4 @@
-//! One worker process, seen from its pool.
+//! One worker process, seen from the process that started it.
 //!
 //! In: a command and questions. Out: replies, or the way in which the worker failed, after which it
 //! is gone. Never waits longer than it is told to.
@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use prost::Message;
 use thiserror::Error;
 
-use crate::wire::{self, Hello, Question, Reply};
+use crate::wire::{self, Hello};
 
 /// How to start a worker: a program that calls [`crate::worker::serve`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +27,13 @@ pub struct WorkerCommand {
     pub args: Vec<OsString>,
 }
 
-/// A running worker. Dropping it ends it.
+/// A running worker that replies with `R`. Dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct Worker<R> {
     child: Child,
     /// `None` only while it is dropped.
     input: Option<ChildStdin>,
-    replies: Receiver<io::Result<Option<Reply>>>,
+    replies: Receiver<io::Result<Option<R>>>,
 }
 
 /// How a worker failed.
@@ -66,8 +67,8 @@ impl WorkerCommand {
 
 // === impl Worker ===
 
-impl Worker {
-    /// Starts a worker.
+impl<R: Message + Default + 'static> Worker<R> {
+    /// Starts a worker and tells it what it is for.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -104,9 +105,9 @@ impl Worker {
     /// When there is no valid one in time; the worker must be dropped then.
     pub(crate) fn ask(
         &mut self,
-        question: &Question,
+        question: &impl Message,
         timeout: Duration,
-    ) -> Result<Reply, WorkerFailure> {
+    ) -> Result<R, WorkerFailure> {
         let sent = self.input.as_mut().map_or(Ok(()), |input| wire::send(input, question));
         if let Err(error) = sent {
             return Err(self.ended(error));
@@ -121,6 +122,9 @@ impl Worker {
         }
     }
 
+}
+
+impl<R> Worker<R> {
     fn ended(&mut self, error: io::Error) -> WorkerFailure {
         // It closed its output or is about to: make sure, so that waiting is short.
         if let Err(error) = self.child.kill() {
@@ -135,7 +139,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl<R> Drop for Worker<R> {
     fn drop(&mut self) {
         drop(self.input.take());
         // It holds nothing worth waiting for. Errors mean that it is gone already.

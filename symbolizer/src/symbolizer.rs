@@ -11,16 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleetprof_proto::symbol::{Line, Reason, Symbol};
+use fleetprof_proto::symbol::{Reason, Symbol};
 use tracing::warn;
 
-use crate::{
-    elf::ElfObject,
-    identity,
-    kallsyms::{Kallsyms, KallsymsError, MAX_LISTING_BYTES},
-    names::Names,
-    options::Options,
-};
+use crate::{elf::ElfObject, listing::KernelListing, options::Options};
 
 /// Where the symbols of an object are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +68,7 @@ pub(crate) struct Version {
 #[derive(Debug)]
 enum Object {
     Elf(Box<ElfObject>),
-    Kallsyms { table: Kallsyms, names: Names },
+    Kallsyms(KernelListing),
 }
 
 // === impl ObjectSource ===
@@ -171,23 +165,20 @@ impl Object {
             ObjectSource::Elf { path } => {
                 ElfObject::open(path, depth, options).map(|object| Self::Elf(Box::new(object)))
             }
-            ObjectSource::Kallsyms { path } => {
-                let table = read_kallsyms(path)?;
-                Ok(Self::Kallsyms { table, names: Names::new(options.max_names_bytes) })
-            }
+            ObjectSource::Kallsyms { path } => match KernelListing::open(path) {
+                Ok(listing) => Ok(Self::Kallsyms(listing)),
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "kernel symbols refused");
+                    Err(error.reason())
+                }
+            },
         }
     }
 
     fn symbolize(&mut self, addresses: &[u64]) -> Vec<Symbol> {
         match self {
             Self::Elf(object) => object.symbolize(addresses),
-            Self::Kallsyms { table, names } => addresses
-                .iter()
-                .map(|address| match table.lookup(*address) {
-                    Some(raw) => Symbol::Named(vec![kernel_line(raw, names)]),
-                    None => Symbol::Unknown(Reason::NotCovered),
-                })
-                .collect(),
+            Self::Kallsyms(listing) => listing.symbolize(addresses),
         }
     }
 
@@ -195,38 +186,9 @@ impl Object {
     fn cost(&self, file_size: u64) -> u64 {
         match self {
             Self::Elf(object) => object.heap_bytes(file_size),
-            Self::Kallsyms { table, names } => table.heap_bytes() + names.heap_bytes(),
+            Self::Kallsyms(listing) => listing.heap_bytes(),
         }
     }
-}
-
-fn kernel_line(raw: &str, names: &mut Names) -> Line {
-    let function = names.function(raw);
-    Line { name: function.name, system_name: function.system_name, file: None, line: 0, column: 0 }
-}
-
-fn read_kallsyms(path: &Path) -> Result<Kallsyms, Reason> {
-    use std::io::Read;
-
-    let refuse = |error: &dyn std::fmt::Display| {
-        warn!(path = %path.display(), %error, "kernel symbols refused");
-    };
-    let file = identity::open_regular(path).map_err(|error| {
-        refuse(&error);
-        Reason::BadObject
-    })?;
-    let mut listing = Vec::new();
-    file.take(MAX_LISTING_BYTES + 1).read_to_end(&mut listing).map_err(|error| {
-        refuse(&error);
-        Reason::BadObject
-    })?;
-    Kallsyms::parse(&listing).map_err(|error| {
-        refuse(&error);
-        match error {
-            KallsymsError::NoSymbols => Reason::NoSymbols,
-            KallsymsError::TooLarge(_) => Reason::BadObject,
-        }
-    })
 }
 
 // === impl Version ===

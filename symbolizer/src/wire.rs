@@ -4,6 +4,8 @@
 //! sides are the same binary, so the format has no version; a worker that a hostile object has taken
 //! over can still only send wrong names: whatever it sends is checked.
 
+mod conversion;
+
 use std::{
     io::{self, Read, Write},
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -12,7 +14,9 @@ use std::{
 };
 
 use fleetprof_proto::symbol::{Line, Reason, Symbol};
-use prost::Message;
+use prost::{Message, Oneof};
+
+pub(crate) use conversion::{Converted, WireConversion};
 
 use crate::{
     options::{DebugLinks, Options},
@@ -22,9 +26,34 @@ use crate::{
 /// Largest frame, bytes.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
 
-/// The first frame of a conversation.
+/// The first frame of a conversation: what the worker is for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Hello {
+    /// Limit on the memory of the worker, bytes.
+    #[prost(uint64, tag = "1")]
+    pub(crate) memory_bytes: u64,
+    #[prost(oneof = "Work", tags = "2, 3")]
+    pub(crate) work: Option<Work>,
+}
+
+/// What a worker does.
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Work {
+    /// Answers [`Question`]s with [`Reply`]s.
+    #[prost(message, tag = "2")]
+    Symbolize(WireOptions),
+    /// Answers a [`WireConversion`] with a [`Converted`].
+    #[prost(message, tag = "3")]
+    Convert(Nothing),
+}
+
+/// A message without fields.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Nothing {}
+
+/// [`Options`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WireOptions {
     #[prost(uint64, tag = "1")]
     max_objects: u64,
     #[prost(uint64, tag = "2")]
@@ -39,9 +68,6 @@ pub(crate) struct Hello {
     debug_dirs: Vec<Vec<u8>>,
     #[prost(bytes = "vec", tag = "7")]
     scratch_dir: Vec<u8>,
-    /// Limit on the memory of the worker, bytes.
-    #[prost(uint64, tag = "8")]
-    pub(crate) memory_bytes: u64,
 }
 
 /// Addresses of one object.
@@ -99,10 +125,10 @@ const REASONS: [Reason; 5] = [
     Reason::Unsupported,
 ];
 
-// === impl Hello ===
+// === impl WireOptions ===
 
-impl Hello {
-    pub(crate) fn new(options: &Options, memory_bytes: u64) -> Self {
+impl WireOptions {
+    pub(crate) fn new(options: &Options) -> Self {
         let dirs = match &options.debug_links {
             DebugLinks::Ignore => None,
             DebugLinks::Follow(dirs) => Some(dirs),
@@ -116,7 +142,6 @@ impl Hello {
             follow_links: dirs.is_some(),
             debug_dirs: dirs.into_iter().flatten().map(bytes).collect(),
             scratch_dir: bytes(&options.scratch_dir),
-            memory_bytes,
         }
     }
 

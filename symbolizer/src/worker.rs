@@ -1,4 +1,4 @@
-//! The other side of a pool: a process that may die.
+//! The other side of a pool or a converter: a process that may die.
 //!
 //! In: questions on the standard input. Out: replies on the standard output. A hostile object can
 //! make a parser loop, recurse until the stack is gone, ask for all the memory there is, or read
@@ -8,16 +8,20 @@
 use std::{fs, io, process, sync::mpsc, thread};
 
 use fleetprof_proto::symbol::{Reason, Symbol};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use prost::Message;
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use tracing::debug;
 
 use crate::{
     symbolizer::Symbolizer,
-    wire::{self, Hello, Question, Reply},
+    wire::{self, Converted, Hello, Nothing, Question, Reply, WireConversion, Work},
 };
 
 /// The inlined calls of a function are parsed by recursion; compilers nest them tens deep.
 pub(crate) const STACK_BYTES: usize = 64 << 20;
+
+/// Behind ingest and queries on a busy host.
+const CONVERSION_NICENESS: i32 = 10;
 
 /// Serves one pool until it closes the standard input. The standard output belongs to the protocol:
 /// logs must go elsewhere. For a hidden subcommand of the binary that has the pool.
@@ -28,20 +32,44 @@ pub fn serve() -> io::Result<()> {
     let mut input = io::stdin().lock();
     let Some(hello) = wire::receive::<Hello>(&mut input)? else { return Ok(()) };
     confine(hello.memory_bytes)?;
+    match hello.work.ok_or(io::ErrorKind::InvalidData)? {
+        Work::Symbolize(options) => {
+            let options = options.into_options();
+            serve_with(&mut input, |queue| answer(queue, Symbolizer::new(options)))
+        }
+        Work::Convert(Nothing {}) => {
+            // Whoever waits for a name waits for a conversion at most; nobody waits for this process
+            // to be quick.
+            if let Err(error) = nice(CONVERSION_NICENESS) {
+                debug!(%error, "conversion runs at the usual priority");
+            }
+            serve_with(&mut input, convert)
+        }
+    }
+}
+
+/// Hands questions to a thread that answers them, until there are no more.
+fn serve_with<Q: Message + Default + 'static>(
+    input: &mut impl io::Read,
+    work: impl FnOnce(&mpsc::Receiver<Q>) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
     let (questions, queue) = mpsc::sync_channel(1);
-    let engine = move || {
-        let code = match answer(&queue, Symbolizer::new(hello.into_options())) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        };
-        process::exit(code);
-    };
+    let engine = move || process::exit(i32::from(work(&queue).is_err()));
     thread::Builder::new().name("symbolize".into()).stack_size(STACK_BYTES).spawn(engine)?;
     // This thread only reads, so that the end of the pool is seen while a parser is stuck.
-    while let Some(question) = wire::receive::<Question>(&mut input)? {
+    while let Some(question) = wire::receive::<Q>(input)? {
         questions.send(question).map_err(|_| io::ErrorKind::BrokenPipe)?;
     }
     process::exit(0);
+}
+
+fn convert(queue: &mpsc::Receiver<WireConversion>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    while let Ok(conversion) = queue.recv() {
+        let outcome = conversion.into_conversion().run();
+        wire::send(&mut output, &Converted::new(outcome))?;
+    }
+    Ok(())
 }
 
 fn answer(queue: &mpsc::Receiver<Question>, mut symbolizer: Symbolizer) -> io::Result<()> {

@@ -1,4 +1,8 @@
-//! The objects that are there. In memory: their ids and sizes; on disk: one file each, named by id.
+//! The objects that are there, and what became of their conversion to symbol tables. In memory: their
+//! ids, sizes and states; on disk: files named by id, see [`files`].
+
+mod files;
+mod tables;
 
 use std::{
     collections::HashMap,
@@ -8,13 +12,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use fleetprof_proto::{ids::ObjectId, v1::ObjectFormat};
-use fleetprof_symbolizer::ObjectSource;
+use fleetprof_proto::ids::ObjectId;
 use thiserror::Error;
 use tracing::warn;
 
-/// Longest file name made from an id, bytes; file systems allow 255.
-const MAX_NAME_BYTES: usize = 240;
+pub(super) use files::Format;
+use files::{Kept, file_name, parse_name};
+pub(crate) use tables::{Failure, NamesOf};
+pub(super) use tables::{Table, ToConvert};
 
 /// Space that uploads leave free: this much, or this part of a small file system.
 const LEFT_FREE_BYTES: u64 = 1 << 30;
@@ -34,10 +39,11 @@ struct Shared {
     used: Mutex<Used>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Stored {
     format: Format,
     bytes: u64,
+    table: Table,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,13 +52,6 @@ struct Used {
     stored: u64,
     /// Promised to uploads that are running.
     reserved: u64,
-}
-
-/// What sort of file an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Elf,
-    Kallsyms,
 }
 
 /// Space promised to an upload; dropping it gives the space back.
@@ -67,8 +66,12 @@ pub(super) struct Reservation {
 pub struct CatalogStatus {
     /// Number of objects.
     pub stored: u64,
-    /// Their size.
+    /// Their size, that of their symbol tables included.
     pub bytes: u64,
+    /// Objects that wait for their conversion.
+    pub waiting: u64,
+    /// Objects that could not be converted.
+    pub failed: u64,
 }
 
 /// The directory of objects failed.
@@ -80,25 +83,6 @@ pub struct CatalogError {
     source: io::Error,
 }
 
-// === impl Format ===
-
-impl Format {
-    pub(super) fn of_wire(format: ObjectFormat) -> Option<Self> {
-        match format {
-            ObjectFormat::Elf => Some(Self::Elf),
-            ObjectFormat::Kallsyms => Some(Self::Kallsyms),
-            ObjectFormat::Unspecified => None,
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Elf => "elf",
-            Self::Kallsyms => "kallsyms",
-        }
-    }
-}
-
 // === impl Catalog ===
 
 impl Catalog {
@@ -108,19 +92,32 @@ impl Catalog {
     /// When the directory cannot be read.
     pub fn open(dir: &Path, quota_bytes: u64) -> Result<Self, CatalogError> {
         let failed = |source| CatalogError { path: dir.to_owned(), action: "list", source };
-        let mut objects = HashMap::new();
-        let mut used = Used::default();
+        let mut objects: HashMap<ObjectId, Stored> = HashMap::new();
+        let mut beside = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let Some((id, format)) = parse_name(&entry.path()) else {
+            let Some((id, kept)) = parse_name(&entry.path()) else {
                 warn!(path = %entry.path().display(), "not an object; left alone");
                 continue;
             };
             let bytes = entry.metadata().map_err(failed)?.len();
-            used.stored = used.stored.saturating_add(bytes);
-            objects.insert(id, Stored { format, bytes });
+            match kept {
+                Kept::Object(format) => {
+                    objects.insert(id, Stored { format, bytes, table: Table::of_new(format) });
+                }
+                kept => beside.push((id, kept, bytes)),
+            }
         }
-        let (objects, used) = (RwLock::new(objects), Mutex::new(used));
+        for (id, kept, bytes) in beside {
+            let path = dir.join(file_name(&id, kept));
+            match objects.get_mut(&id) {
+                Some(stored) => stored.table.found(kept, &path, bytes),
+                None => warn!(path = %path.display(), "belongs to no object; left alone"),
+            }
+        }
+        let stored = objects.values().map(Stored::all_bytes).fold(0, u64::saturating_add);
+        let used = Mutex::new(Used { stored, reserved: 0 });
+        let objects = RwLock::new(objects);
         let shared = Shared { dir: dir.to_owned(), quota_bytes, objects, used };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -130,21 +127,17 @@ impl Catalog {
         self.shared.read().contains_key(id)
     }
 
-    /// Where the symbols of an object are to be read from, if it is there.
-    pub fn source(&self, id: &ObjectId) -> Option<ObjectSource> {
-        let stored = *self.shared.read().get(id)?;
-        let path = self.path(id, stored.format)?;
-        Some(match stored.format {
-            Format::Elf => ObjectSource::Elf { path },
-            Format::Kallsyms => ObjectSource::Kallsyms { path },
-        })
-    }
-
     /// How much is there.
     pub fn status(&self) -> CatalogStatus {
         let objects = self.shared.read();
-        let bytes = objects.values().map(|stored| stored.bytes).sum();
-        CatalogStatus { stored: objects.len() as u64, bytes }
+        let mut status =
+            CatalogStatus { stored: objects.len() as u64, ..CatalogStatus::default() };
+        for stored in objects.values() {
+            status.bytes = status.bytes.saturating_add(stored.all_bytes());
+            status.waiting += u64::from(stored.table.is_waiting());
+            status.failed += u64::from(stored.table.has_failed());
+        }
+        status
     }
 
     /// Promises space to an upload; `None` when the quota does not have it.
@@ -170,7 +163,7 @@ impl Catalog {
 
     /// Whether an id can be a file name.
     pub(super) fn can_hold(&self, id: &ObjectId) -> bool {
-        self.path(id, Format::Kallsyms).is_some()
+        file_name(id, Kept::Object(Format::Kallsyms)).len() <= files::MAX_NAME_BYTES
     }
 
     /// Puts a verified, synced file in its place. Answers `false` when another upload was first.
@@ -181,7 +174,7 @@ impl Catalog {
         file: &Path,
         reservation: &Reservation,
     ) -> io::Result<bool> {
-        let path = self.path(id, format).ok_or(io::ErrorKind::InvalidFilename)?;
+        let path = self.path(id, Kept::Object(format));
         let mut objects = self.shared.write();
         if objects.contains_key(id) {
             return Ok(false);
@@ -190,15 +183,22 @@ impl Catalog {
         // Were this to fail, the object might vanish in a crash: it is not there until it is durable.
         File::open(&self.shared.dir)?.sync_all()?;
         let bytes = reservation.bytes;
-        objects.insert(id.clone(), Stored { format, bytes });
+        objects.insert(id.clone(), Stored { format, bytes, table: Table::of_new(format) });
         let mut used = self.shared.used();
         used.stored = used.stored.saturating_add(bytes);
         Ok(true)
     }
 
-    fn path(&self, id: &ObjectId, format: Format) -> Option<PathBuf> {
-        let name = format!("{id}.{}", format.extension());
-        (name.len() <= MAX_NAME_BYTES).then(|| self.shared.dir.join(name))
+    fn path(&self, id: &ObjectId, kept: Kept) -> PathBuf {
+        self.shared.dir.join(file_name(id, kept))
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    fn all_bytes(&self) -> u64 {
+        self.bytes.saturating_add(self.table.bytes())
     }
 }
 
@@ -225,13 +225,4 @@ impl Shared {
     fn used(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn parse_name(path: &Path) -> Option<(ObjectId, Format)> {
-    let format = match path.extension()?.to_str()? {
-        "elf" => Format::Elf,
-        "kallsyms" => Format::Kallsyms,
-        _ => return None,
-    };
-    Some((path.file_stem()?.to_str()?.parse().ok()?, format))
 }

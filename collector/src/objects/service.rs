@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     catalog::{Catalog, Format, Reservation},
+    conversions::Conversions,
     receive::{Incoming, Unacceptable, check_format},
     wants::Wants,
 };
@@ -33,6 +34,7 @@ const MAX_CHUNK_BYTES: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Objects {
     catalog: Catalog,
+    conversions: Conversions,
     wants: Wants,
     config: Arc<ObjectsConfig>,
     scratch: Arc<PathBuf>,
@@ -57,6 +59,7 @@ impl Objects {
     /// The service over a catalog; temporary files are made in `scratch`.
     pub fn new(
         catalog: Catalog,
+        conversions: Conversions,
         wants: Wants,
         config: ObjectsConfig,
         scratch: PathBuf,
@@ -66,7 +69,7 @@ impl Objects {
         let uploads = Arc::new(Semaphore::new(config.max_uploads));
         let (config, scratch) = (Arc::new(config), Arc::new(scratch));
         let log = Arc::default();
-        Self { catalog, wants, config, scratch, uploads, pool, metrics, log }
+        Self { catalog, conversions, wants, config, scratch, uploads, pool, metrics, log }
     }
 
     /// Largest message that is read at all, bytes.
@@ -208,6 +211,7 @@ impl ObjectService for Objects {
         let new = self.keep(incoming, &announced, reservation).await?;
         uploading.stored();
         if new {
+            self.conversions.add(&announced.id);
             self.metrics.objects_received.inc();
             info!(object = %announced.id, bytes = announced.size, "object stored");
         }

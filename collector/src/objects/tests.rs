@@ -1,9 +1,12 @@
 use std::time::{Duration, Instant};
 
-use fleetprof_proto::ids::{BuildId, BuildIdKind, ObjectId, ObjectKind};
+use fleetprof_proto::{
+    ids::{BuildId, BuildIdKind, ObjectId, ObjectKind},
+    symbol::Reason,
+};
 use tempfile::TempDir;
 
-use super::*;
+use super::{catalog::Failure, *};
 
 const LEASE: Duration = Duration::from_secs(100);
 
@@ -106,10 +109,65 @@ fn stored_objects_are_found_at_the_start() {
     std::fs::write(dir.path().join("stranger"), "x").expect("written");
     let catalog = Catalog::open(dir.path(), 1000).expect("opens");
     assert!(catalog.contains(&object(1)) && !catalog.contains(&object(2)));
-    assert_eq!(catalog.status(), CatalogStatus { stored: 1, bytes: 900 });
+    let expected = CatalogStatus { stored: 1, bytes: 900, waiting: 1, failed: 0 };
+    assert_eq!(catalog.status(), expected);
     let reserved = catalog.reserve(100).expect("fits");
     assert!(catalog.reserve(1).is_none());
     drop(reserved);
     assert!(catalog.reserve(100).is_some());
     assert!(catalog.reserve(u64::MAX).is_none());
+}
+
+/// Check that tables and failures are found at the start, that the quota counts tables, and that a
+/// failure of another converter is forgotten.
+#[test]
+fn tables_and_failures_are_found_at_the_start() {
+    let dir = TempDir::new().expect("dir");
+    let write = |id, extension: &str, text: &str| {
+        let name = format!("{}.{extension}", object(id));
+        std::fs::write(dir.path().join(name), text).expect("written");
+    };
+    for id in 1..=4 {
+        write(id, "elf", "object");
+    }
+    write(1, "symtab", "table");
+    let catalog = Catalog::open(dir.path(), 1000).expect("opens");
+    catalog.refuse(&object(2), Failure::of_object("too large\nby far", Reason::BadObject));
+    catalog.refuse(&object(3), Failure::perhaps_of_object("killed"));
+    write(4, "failed", "converter 0\nbad_object\nit was worse then\n");
+
+    let catalog = Catalog::open(dir.path(), 1000).expect("opens");
+    let expected = CatalogStatus { stored: 4, bytes: 4 * 6 + 5, waiting: 2, failed: 1 };
+    assert_eq!(catalog.status(), expected);
+    assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })));
+    let Some(NamesOf::Failed(failure)) = catalog.names_of(&object(2)) else { panic!("no failure") };
+    assert_eq!((&*failure.why, failure.reason), ("too large\nby far", Reason::BadObject));
+    assert!(!catalog.convert_again(&object(2), None), "it would fail again");
+    assert!(matches!(catalog.names_of(&object(3)), Some(NamesOf::Waiting)), "it may not");
+    assert!(matches!(catalog.names_of(&object(5)), None));
+}
+
+/// Check that a table that is damaged is made again, but not one that has replaced it meanwhile.
+#[test]
+fn damaged_tables_are_made_again() {
+    let dir = TempDir::new().expect("dir");
+    std::fs::write(dir.path().join(format!("{}.elf", object(1))), "object").expect("written");
+    let catalog = Catalog::open(dir.path(), 1000).expect("opens");
+    let new_table = || {
+        let table = dir.path().join("new");
+        std::fs::write(&table, "table").expect("written");
+        catalog.adopt_table(&object(1), &table, 5).expect("kept");
+        let Some(NamesOf::Table { revision, .. }) = catalog.names_of(&object(1)) else {
+            panic!("no table")
+        };
+        revision
+    };
+    let first = new_table();
+    assert_eq!(catalog.status().bytes, 11);
+    assert!(catalog.convert_again(&object(1), Some(first)));
+    assert!(!catalog.convert_again(&object(1), Some(first)), "it is waiting already");
+    assert_eq!((catalog.status().bytes, catalog.status().waiting), (6, 1));
+    new_table();
+    assert!(!catalog.convert_again(&object(1), Some(first)));
+    assert_eq!((catalog.status().bytes, catalog.status().waiting), (11, 0));
 }

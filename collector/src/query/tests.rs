@@ -4,11 +4,12 @@ use std::{
 };
 
 use fleetprof_proto::{ids::BatchId, selector::Selector, time_range::TimeRange};
-use fleetprof_symbolizer::{Options, SymbolizerPool};
+use fleetprof_symbolizer::Converter;
 use tempfile::TempDir;
 
 use super::{reader::difference, *};
 use crate::{
+    objects::{ConversionParts, Conversions},
     store::{Appended, InstanceStatus, NewBatch, Scanned, StoreError, StoreStatus},
     symbols::SymbolLimits,
 };
@@ -55,11 +56,19 @@ fn queries(dir: &TempDir, timeout: Duration) -> (Queries, Arc<AtomicU64>) {
     let scanned = store.scanned.clone();
     let metrics = Metrics::default();
     let catalog = Catalog::open(dir.path(), 0).expect("opens");
-    let pool = SymbolizerPool::in_process(1, &Options::default());
-    let limits = SymbolLimits { cached: 10, threads: 1, patience: Duration::from_secs(1) };
+    let conversions = ConversionParts {
+        catalog: catalog.clone(),
+        converter: Converter::in_process(),
+        scratch: dir.path().to_owned(),
+        threads: 1,
+        max_unpacked_bytes: 0,
+        metrics: metrics.clone(),
+    };
+    let conversions = Conversions::start(conversions).expect("threads");
+    let limits = SymbolLimits { memory_bytes: 0, patience: Duration::from_secs(1) };
     let parts = QueryParts {
         store: Arc::new(store),
-        symbols: Symbols::new(catalog.clone(), pool, limits, metrics.clone()).expect("threads"),
+        symbols: Symbols::new(catalog.clone(), conversions, limits, metrics.clone()),
         wants: Wants::new(catalog.clone(), Duration::from_secs(1)),
         catalog,
         agents: Agents::default(),

@@ -70,6 +70,8 @@ impl Web {
             ready: self.store.check().is_ok(),
             objects_stored: objects.stored,
             objects_wanted: self.wants.len() as u64,
+            objects_waiting: objects.waiting,
+            objects_unusable: objects.failed,
             objects_bytes: objects.bytes,
             start_unix_nanos: self.start_unix_nanos,
         }

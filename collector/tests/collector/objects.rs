@@ -128,19 +128,21 @@ async fn late_objects_name_old_profiles() {
     );
 }
 
-/// Check that a query does not wait for names longer than it may, says which are missing, and that the
-/// next one has them.
+/// Check that a damaged table is made again, that a query does not wait for it longer than it may and
+/// says what is missing, and that a later one has the names.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_not_ready_come_later() {
     let work = TempDir::new().expect("dir");
     let program = program(work.path());
     let dir = TempDir::new().expect("dir");
+    let objects = dir.path().join("data/objects");
+    fs::create_dir_all(&objects).expect("created");
+    fs::write(objects.join(format!("{}.elf", program.id)), &program.bytes).expect("written");
+    fs::write(objects.join(format!("{}.symtab", program.id)), "no table").expect("written");
     let collector =
         Running::start_with(dir, |config| config.symbol_patience = Duration::ZERO).await;
     let mut agent = collector.agent().await;
     agent.deliver(program.batch(agent.instance)).await;
-    let header = header(&program.id, ObjectFormat::Elf, program.bytes.len());
-    upload(&collector.url(), header, &program.bytes).await.expect("kept");
     let request = TopRequest { query: all(""), ..Default::default() };
     let mut queries = collector.queries().await;
     let answer = queries.top(request.clone()).await.expect("answered").into_inner();
@@ -156,6 +158,40 @@ async fn names_that_are_not_ready_come_later() {
         }
     });
     later.await.expect("named in the end");
+}
+
+/// Check that an object that is what it claims and cannot be converted is refused once, counted with
+/// its reason, and that nobody tries again after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_without_a_table_say_why() {
+    let work = TempDir::new().expect("dir");
+    let mut program = program(work.path());
+    // Not linked: its code has no addresses.
+    let object = work.path().join("hot.o");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-g", "-c", "-o"]).arg(&object).arg(work.path().join("hot.c"));
+    assert!(compiler.status().expect("a C compiler").success());
+    program.bytes = fs::read(&object).expect("read");
+    program.id.build_id =
+        identity::identify_bytes(&program.bytes).expect("an object").build_id().clone();
+    let mut collector = Running::start().await;
+    let mut agent = collector.agent().await;
+    agent.deliver(program.batch(agent.instance)).await;
+    drop(agent);
+    let header = header(&program.id, ObjectFormat::Elf, program.bytes.len());
+    upload(&collector.url(), header, &program.bytes).await.expect("kept");
+    let unnamed = format!("hot+0x{:x}", program.hot_loop);
+    let counted = |name: &str| format!("fleetprof_collector_{name} 1\n");
+    for conversions in ["conversions_total{result=\"refused\"}", "ready"] {
+        assert_eq!(top_function(&collector).await, (unnamed.clone(), String::new()));
+        let metrics = collector.get("/metrics").await.text();
+        for name in ["objects_unusable", "symbols_total{result=\"unsupported\"}", conversions] {
+            assert!(metrics.contains(&counted(name)), "{name}: {metrics}");
+        }
+        collector = Running::start_with(collector.stop().await, |_| {}).await;
+    }
+    let metrics = collector.get("/metrics").await.text();
+    assert!(!metrics.contains("conversions_total{"), "{metrics}");
 }
 
 /// Check that wrong uploads are refused with the reason, and that nothing of them is kept.

@@ -3,7 +3,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use fleetprof_proto::symbol::{Line, Reason, Symbol};
 use proptest::prelude::*;
 
-use super::{Hello, MAX_FRAME_BYTES, Question, REASONS, Reply, receive, send};
+use super::{MAX_FRAME_BYTES, Question, REASONS, Reply, WireOptions, receive, send};
 use crate::{DebugLinks, ObjectSource, Options, symbolizer::Depth};
 
 fn symbols() -> impl Strategy<Value = Vec<Symbol>> {
@@ -51,7 +51,7 @@ fn questions_and_options_arrive_as_they_were_sent() {
         debug_links: DebugLinks::Follow(vec![PathBuf::from("/x")]),
         ..Options::default()
     };
-    assert_eq!(Hello::new(&options, 5).into_options(), options);
+    assert_eq!(WireOptions::new(&options).into_options(), options);
 }
 
 #[test]

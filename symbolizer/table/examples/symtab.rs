@@ -50,6 +50,7 @@ fn make(binary: &str, table: &str, options: &[&str]) -> Result<()> {
         package: package.as_deref(),
         split: Some(&mut split),
         others: Vec::new(),
+        without_debug_info: false,
     };
     let converted = convert(inputs, Limits::default())?;
     let took = started.elapsed();

@@ -31,6 +31,8 @@ pub struct Inputs<'a, 'f> {
     /// Sources of another kind, such as a language's own tables. Where debug information says
     /// something, that counts.
     pub others: Vec<&'f mut dyn Source>,
+    /// Leave debug information out, as after it broke a limit: the table says that it is incomplete.
+    pub without_debug_info: bool,
 }
 
 /// Something that knows functions by address, beside debug information and symbol tables.
@@ -96,13 +98,16 @@ pub fn convert(inputs: Inputs<'_, '_>, limits: Limits) -> Result<Converted, Conv
     let package = parse(inputs.package, "the package of split units")?;
     let main = binary.as_ref().or(debug.as_ref()).ok_or(ConvertError::NoCode)?;
     main.require_linked()?;
-    let with_dwarf = [&debug, &binary].into_iter().flatten().find(|elf| elf.has_dwarf());
+    let mut with_dwarf = [&debug, &binary].into_iter().flatten().find(|elf| elf.has_dwarf());
     let shared = parse(inputs.shared, "the shared debug file")?;
     check_builds(binary.as_ref(), debug.as_ref(), with_dwarf, shared.as_ref())?;
 
     let code = Code::new(main.code()).ok_or(ConvertError::NoCode)?;
     let mut builder = Builder::new(code, limits);
     let mut report = Report::default();
+    if inputs.without_debug_info && with_dwarf.take().is_some() {
+        report.sources.add(SourceSet::INCOMPLETE);
+    }
 
     let budget = &mut builder.budget;
     let packed = match &binary {

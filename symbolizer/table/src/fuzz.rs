@@ -37,6 +37,7 @@ pub fn fuzz_convert(bytes: &[u8]) {
         package: Some(bytes),
         split: Some(&mut split),
         others: Vec::new(),
+        without_debug_info: false,
     };
     let alone = Inputs { binary: Some(bytes), ..Inputs::default() };
     for inputs in [all, alone] {

@@ -45,20 +45,27 @@ fn compare(object: &Path, step: u64) {
     let (addresses, offsets): (Vec<u64>, Vec<u64>) = code.into_iter().unzip();
     let expected = support::llvm(object, &addresses);
     let source = ObjectSource::Elf { path: PathBuf::from(object) };
-    let found = Symbolizer::new(Options::default()).symbolize(&source, &offsets);
-    assert_eq!(found.len(), offsets.len());
+    let directly = Symbolizer::new(Options::default()).symbolize(&source, &offsets);
+    agree(object, "directly", &addresses, &directly, &expected);
+    let by_table = support::convert(object).symbolize(&offsets);
+    agree(object, "by its table", &addresses, &by_table, &expected);
+}
+
+fn agree(object: &Path, how: &str, addresses: &[u64], found: &[Symbol], expected: &[Vec<Frame>]) {
+    assert_eq!(found.len(), addresses.len());
     let aliases = support::aliases(object);
     let mut differences = Vec::new();
-    for ((address, found), expected) in addresses.iter().zip(&found).zip(&expected) {
+    for ((address, found), expected) in addresses.iter().zip(found).zip(expected) {
         let found = frames(found);
         if !same(&found, expected, &aliases) {
             differences.push(format!("{address:#x}:\n  ours {found:?}\n  llvm {expected:?}"));
         }
     }
     let share = differences.len() as f64 / addresses.len() as f64;
-    println!("{}: {} addresses, {} differ", object.display(), addresses.len(), differences.len());
+    let (path, count) = (object.display(), addresses.len());
+    println!("{path}, {how}: {count} addresses, {} differ", differences.len());
     let shown = differences.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
-    assert!(share <= 0.0, "{} of {} differ:\n{shown}", differences.len(), addresses.len());
+    assert!(share <= 0.0, "{how}: {} of {count} differ:\n{shown}", differences.len());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The symbolizer from outside: against LLVM, and against hostile files.
 
 mod agreement;
+mod converter;
 mod hostile;
 mod pool;
 mod support;

@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
+use fleetprof_symbolizer::{Conversion, Converter, TableFile};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use serde_json::Value;
 
@@ -66,6 +68,25 @@ fn llvm_symbolizer() -> PathBuf {
     let newest = versions.pop().map(|(_, tool)| tool);
     newest
         .unwrap_or_else(|| panic!("no llvm-symbolizer below /usr/lib/llvm-*: apt-get install llvm"))
+}
+
+/// What makes the table of an object, beside it.
+pub(crate) fn conversion(object: &Path) -> Conversion {
+    Conversion {
+        object: object.to_owned(),
+        debug: None,
+        table: object.with_extension("symtab"),
+        max_unpacked_bytes: 1 << 30,
+        time: Duration::from_secs(60),
+        symbols_only: false,
+    }
+}
+
+/// The table of an object.
+pub(crate) fn convert(object: &Path) -> TableFile {
+    let conversion = conversion(object);
+    Converter::in_process().convert(&conversion).expect("converted");
+    TableFile::open(&conversion.table).expect("a table")
 }
 
 /// What LLVM says about virtual addresses of `object`: innermost first, empty where it knows nothing.

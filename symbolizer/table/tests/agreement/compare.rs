@@ -91,6 +91,7 @@ fn table(object: &Built) -> Table<Vec<u8>> {
         package: package.as_deref(),
         split: Some(&mut split),
         others: Vec::new(),
+        without_debug_info: false,
     };
     let converted = convert(inputs, Limits::default()).expect("converted");
     let report = &converted.report;

@@ -1,0 +1,235 @@
+//! What became of an object's conversion, in memory and on disk.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fleetprof_proto::{ids::ObjectId, symbol::Reason};
+use fleetprof_symbolizer::CONVERTER_VERSION;
+use tracing::warn;
+
+use super::{
+    Catalog,
+    files::{Format, Kept},
+};
+use crate::store::write_whole;
+
+/// Longest reason that is kept, bytes.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// When a conversion that was lost is tried again: the cause may have been a busy host.
+const RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The state of an object's symbol table.
+#[derive(Clone, Debug)]
+pub(in crate::objects) enum Table {
+    /// The object is read as it is.
+    NotNeeded,
+    /// To be made.
+    Waiting,
+    /// There, of so many bytes. The number tells it from an older one under the same name.
+    Ready { bytes: u64, revision: u64 },
+    /// It cannot be made.
+    Failed(Failure),
+}
+
+/// Why an object has no table.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// In words.
+    pub why: Arc<str>,
+    /// What it means for an address.
+    pub reason: Reason,
+    /// When it is tried again; never if the object alone is to blame, until the converter changes.
+    pub retry_at: Option<Instant>,
+}
+
+/// Where the names of an object come from.
+#[derive(Clone, Debug)]
+pub(crate) enum NamesOf {
+    /// A listing of a kernel's symbols.
+    Listing(PathBuf),
+    /// A symbol table.
+    Table { path: PathBuf, revision: u64 },
+    /// A symbol table that is not made yet.
+    Waiting,
+    /// None.
+    Failed(Failure),
+}
+
+/// An object without a table.
+#[derive(Clone, Debug)]
+pub(in crate::objects) struct ToConvert {
+    pub(in crate::objects) id: ObjectId,
+    pub(in crate::objects) path: PathBuf,
+    pub(in crate::objects) bytes: u64,
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// Where the names of an object come from, if it is there.
+    pub(crate) fn names_of(&self, id: &ObjectId) -> Option<NamesOf> {
+        let stored = self.shared.read().get(id)?.clone();
+        Some(match stored.table {
+            Table::NotNeeded => NamesOf::Listing(self.path(id, Kept::Object(stored.format))),
+            Table::Waiting => NamesOf::Waiting,
+            Table::Ready { revision, .. } => {
+                NamesOf::Table { path: self.path(id, Kept::Table), revision }
+            }
+            Table::Failed(failure) => NamesOf::Failed(failure),
+        })
+    }
+
+    /// Objects that wait for their tables.
+    pub(in crate::objects) fn to_convert(&self) -> Vec<ToConvert> {
+        let objects = self.shared.read();
+        let waiting = objects.iter().filter(|(_, stored)| stored.table.is_waiting());
+        waiting.map(|(id, stored)| self.job(id, stored.bytes)).collect()
+    }
+
+    /// The same of one object, if it waits.
+    pub(in crate::objects) fn waits(&self, id: &ObjectId) -> Option<ToConvert> {
+        let objects = self.shared.read();
+        let stored = objects.get(id).filter(|stored| stored.table.is_waiting())?;
+        Some(self.job(id, stored.bytes))
+    }
+
+    fn job(&self, id: &ObjectId, bytes: u64) -> ToConvert {
+        ToConvert { id: id.clone(), path: self.path(id, Kept::Object(Format::Elf)), bytes }
+    }
+
+    /// Puts a new table in its place, durably.
+    pub(in crate::objects) fn adopt_table(
+        &self,
+        id: &ObjectId,
+        file: &Path,
+        bytes: u64,
+    ) -> io::Result<()> {
+        File::open(file)?.sync_all()?;
+        fs::rename(file, self.path(id, Kept::Table))?;
+        File::open(&self.shared.dir)?.sync_all()?;
+        self.settle(id, Table::Ready { bytes, revision: fastrand::u64(..) });
+        Ok(())
+    }
+
+    /// Notes that an object has no table. Should that not be kept, it is found again after a restart.
+    pub(in crate::objects) fn refuse(&self, id: &ObjectId, failure: Failure) {
+        if failure.retry_at.is_none() {
+            let path = self.path(id, Kept::Failure);
+            if let Err(error) = write_whole(&path, &failure.record()) {
+                warn!(path = %path.display(), %error, "cannot keep why a conversion failed");
+            }
+        }
+        self.settle(id, Table::Failed(failure));
+    }
+
+    /// Asks for another table in place of one that is damaged or too old, or after a failure that may
+    /// not be one any more. Answers whether there will be another attempt.
+    pub(crate) fn convert_again(&self, id: &ObjectId, revision: Option<u64>) -> bool {
+        let mut objects = self.shared.write();
+        let Some(stored) = objects.get_mut(id) else { return false };
+        let again = match &stored.table {
+            Table::Ready { revision: now, .. } => Some(*now) == revision,
+            Table::Failed(failure) => failure.may_be_retried(),
+            Table::Waiting | Table::NotNeeded => false,
+        };
+        if again {
+            let before = stored.table.bytes();
+            stored.table = Table::Waiting;
+            let mut used = self.shared.used();
+            used.stored = used.stored.saturating_sub(before);
+        }
+        again
+    }
+
+    fn settle(&self, id: &ObjectId, table: Table) {
+        let mut objects = self.shared.write();
+        let Some(stored) = objects.get_mut(id) else { return };
+        let mut used = self.shared.used();
+        used.stored = used.stored.saturating_sub(stored.table.bytes()).saturating_add(table.bytes());
+        stored.table = table;
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// Of an object that was just received.
+    pub(super) fn of_new(format: Format) -> Self {
+        match format {
+            Format::Elf => Self::Waiting,
+            Format::Kallsyms => Self::NotNeeded,
+        }
+    }
+
+    /// Takes a file into account that lies beside the object.
+    pub(super) fn found(&mut self, kept: Kept, path: &Path, bytes: u64) {
+        match (kept, &*self) {
+            // That it is whole and of this version is seen when it is opened.
+            (Kept::Table, Self::Waiting | Self::Failed(_)) => {
+                *self = Self::Ready { bytes, revision: fastrand::u64(..) };
+            }
+            (Kept::Failure, Self::Waiting) => {
+                if let Some(failure) = Failure::read(path) {
+                    *self = Self::Failed(failure);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Ready { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// The object is to blame.
+    pub(in crate::objects) fn of_object(why: &str, reason: Reason) -> Self {
+        let why = Arc::from(&why[..why.floor_char_boundary(MAX_REASON_BYTES)]);
+        Self { why, reason, retry_at: None }
+    }
+
+    /// The object is likely to blame.
+    pub(in crate::objects) fn perhaps_of_object(why: &str) -> Self {
+        let retry_at = Instant::now().checked_add(RETRY_AFTER);
+        Self { retry_at, ..Self::of_object(why, Reason::BadObject) }
+    }
+
+    fn may_be_retried(&self) -> bool {
+        self.retry_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn record(&self) -> Vec<u8> {
+        format!("converter {CONVERTER_VERSION}\n{}\n{}\n", self.reason.as_str(), self.why)
+            .into_bytes()
+    }
+
+    /// `None` when it is another converter's, or none.
+    fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let text = text.strip_prefix(&format!("converter {CONVERTER_VERSION}\n"))?;
+        let (reason, why) = text.split_once('\n')?;
+        let reasons = [Reason::BadObject, Reason::Unsupported];
+        let reason = reasons.into_iter().find(|known| known.as_str() == reason)?;
+        Some(Self::of_object(why.trim_end(), reason))
+    }
+}

@@ -1,0 +1,126 @@
+//! Check that conversions in processes of their own make the same tables, and that objects which cost
+//! such a process lose their own names only.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use fleetprof_proto::symbol::Symbol;
+use fleetprof_symbolizer::{
+    Conversion, ConversionError, Converter, Refusal, SourceSet, TableFile, TableFileError,
+    WorkerCommand,
+};
+use tempfile::TempDir;
+
+use crate::support;
+
+const MEMORY: u64 = 1 << 30;
+
+fn worker() -> WorkerCommand {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_fleetprof-symbolize-worker"));
+    WorkerCommand { program, args: Vec::new() }
+}
+
+fn script(script: &str) -> Converter {
+    let args = ["-c", script].map(Into::into).to_vec();
+    Converter::isolated(WorkerCommand { program: "/bin/sh".into(), args }, MEMORY)
+}
+
+fn program(flags: &[&str]) -> (TempDir, Conversion) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("program");
+    support::compile("nested.c", &path, flags);
+    let conversion = support::conversion(&path);
+    (dir, conversion)
+}
+
+#[test]
+fn a_process_makes_the_same_table() {
+    let (_dir, conversion) = program(&["-O2", "-g"]);
+    let here = Converter::in_process().convert(&conversion).expect("converted");
+    let expected = fs::read(&conversion.table).expect("written");
+    fs::remove_file(&conversion.table).expect("removed");
+    let there = Converter::isolated(worker(), MEMORY).convert(&conversion).expect("converted");
+    assert_eq!(there, here);
+    assert_eq!(fs::read(&conversion.table).expect("written"), expected);
+    assert!(there.report.sources.has(SourceSet::DWARF), "{there:?}");
+    assert_eq!((there.report.table_bytes, there.without_debug_info), (expected.len() as u64, None));
+}
+
+/// Check with a claim of more than may be unpacked, and with one of more memory than the process has.
+#[test]
+fn debug_information_that_is_too_much_leaves_the_symbols() {
+    let (_dir, conversion) = program(&["-O2", "-g", "-gz=zlib"]);
+    let few = Conversion { max_unpacked_bytes: 100, ..conversion.clone() };
+    let tight = Converter::isolated(worker(), 100 << 20);
+    for (converter, conversion, why) in [
+        (Converter::isolated(worker(), MEMORY), few, "more unpacked bytes than the limit of 100"),
+        (tight, conversion, "its conversion failed: the worker ended"),
+    ] {
+        let made = converter.convert(&conversion).expect("converted");
+        let said = made.without_debug_info.expect("something is missing");
+        assert!(said.contains(why), "{said}");
+        let sources = made.report.sources;
+        assert!(sources.has(SourceSet::SYMTAB) && sources.has(SourceSet::INCOMPLETE), "{sources:?}");
+        let table = TableFile::open(&conversion.table).expect("a table");
+        let code = support::code(&conversion.object, 64);
+        let offsets: Vec<u64> = code.into_iter().map(|(_, offset)| offset).collect();
+        let symbols = table.symbolize(&offsets);
+        let plain = |symbol: &&Symbol| matches!(symbol, Symbol::Named(lines) if lines[0].line == 0);
+        assert!(symbols.iter().filter(plain).count() * 2 > symbols.len(), "{symbols:?}");
+    }
+}
+
+#[test]
+fn what_is_no_program_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let object = dir.path().join("text");
+    fs::write(&object, "not a program at all").expect("written");
+    let refused = Converter::isolated(worker(), MEMORY).convert(&support::conversion(&object));
+    let Err(ConversionError::Refused(Refusal::BadObject(why))) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(why.contains("not an ELF file"), "{why}");
+    let error = TableFile::open(&object).expect_err("no table");
+    assert!(matches!(error, TableFileError::Table(_)), "{error}");
+}
+
+/// Check each way in which a process can fail for good.
+#[test]
+fn processes_that_fail_are_lost() {
+    let (_dir, conversion) = program(&["-O2"]);
+    for (name, failing) in [
+        ("dies", "exit 3"),
+        ("is killed", "kill -9 $$"),
+        ("talks nonsense", "exec cat /dev/zero"),
+        ("says nothing of a table", "printf '\\0\\0\\0\\0'; exec sleep 1000"),
+    ] {
+        let lost = script(failing).convert(&conversion);
+        assert!(matches!(lost, Err(ConversionError::Lost(_))), "{name}: {lost:?}");
+    }
+}
+
+/// Check that what has nothing to do with the object is not held against it.
+#[test]
+fn what_the_object_is_not_to_blame_for_is_tried_again() {
+    let (dir, conversion) = program(&["-O2"]);
+    let nowhere = Conversion { table: dir.path().join("no/table"), ..conversion.clone() };
+    let gone = Conversion { object: dir.path().join("gone"), ..conversion.clone() };
+    let absent = WorkerCommand { program: "/nonexistent/worker".into(), args: Vec::new() };
+    for (converter, conversion) in [
+        (Converter::isolated(worker(), MEMORY), nowhere),
+        (Converter::isolated(worker(), MEMORY), gone),
+        (Converter::isolated(absent, MEMORY), conversion),
+    ] {
+        let failed = converter.convert(&conversion);
+        assert!(matches!(failed, Err(ConversionError::Unavailable(_))), "{failed:?}");
+    }
+}
+
+/// Check that the clock stops a conversion that would go on.
+#[test]
+fn time_is_limited() {
+    let (_dir, conversion) = program(&["-O2", "-g"]);
+    let late = Conversion { time: Duration::ZERO, ..conversion };
+    let refused = Converter::in_process().convert(&late);
+    let Err(ConversionError::Refused(refusal)) = refused else { panic!("{refused:?}") };
+    assert!(refusal.to_string().contains("took longer than 0"), "{refusal}");
+}
