@@ -33,6 +33,9 @@ const FINISH: &str = "finish";
 pub(super) const UNWINDERS: &str = "UNWINDERS";
 pub(super) const OUTPUT: &str = "OUTPUT";
 
+/// How often the verification of a program may be interrupted.
+const MAX_ATTEMPTS: u32 = 20;
+
 /// The loaded kernel side. Dropping it unloads everything.
 pub(super) struct Programs {
     /// Also holds the arrays through which programs call each other: such an array empties itself
@@ -169,9 +172,26 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, Sample
         |source: ProgramError| SamplerError::Program { program: name, reported: Box::new(source) };
     let program = ebpf.program_mut(name).ok_or(SamplerError::Missing { name })?;
     let program: &mut PerfEvent = program.try_into().map_err(fail)?;
-    program.load().map_err(fail)?;
+    verify(program).map_err(fail)?;
     let fd = program.fd().map_err(fail)?;
     fd.try_clone().map_err(|source| SamplerError::Io { action: "duplicate a descriptor", source })
+}
+
+/// Has the kernel check a program. It breaks off with EAGAIN when something is to be delivered to this
+/// thread meanwhile, a signal say; that is no verdict, and the next attempt starts anew.
+fn verify(program: &mut PerfEvent) -> Result<(), ProgramError> {
+    let mut attempts = 1;
+    loop {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) && attempts < MAX_ATTEMPTS =>
+            {
+                tracing::debug!(attempts, "verification was interrupted");
+                attempts += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 fn program_array<'a>(

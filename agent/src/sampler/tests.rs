@@ -7,7 +7,13 @@ mod process_events;
 pub(crate) mod programs;
 mod stacks;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use fleetprof_abi::ResultCode;
 
@@ -42,6 +48,28 @@ fn every_program_verifies_in_few_instructions() {
         println!("{program}: {instructions} instructions verified");
         assert!((1..200_000).contains(&instructions), "{program}: {instructions}");
     }
+}
+
+/// Check that signals, which break off the kernel's verification of a program, do not end the start.
+#[test]
+#[expect(unsafe_code, reason = "a signal is sent to one thread")]
+fn signals_do_not_end_the_start() {
+    let seen = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&seen)).unwrap();
+    // SAFETY: names the calling thread.
+    let this = unsafe { libc::pthread_self() };
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // Fewer than there are attempts, over the time that verification takes.
+            for _ in 0..15 {
+                std::thread::sleep(Duration::from_millis(3));
+                // SAFETY: that thread waits for this one, and the signal has a handler.
+                assert_eq!(unsafe { libc::pthread_kill(this, libc::SIGUSR1) }, 0);
+            }
+        });
+        start(&SamplerConfig::default());
+    });
+    assert!(seen.load(Ordering::SeqCst));
 }
 
 #[test]
