@@ -15,6 +15,8 @@ use memmap2::Mmap;
 use thiserror::Error;
 use tracing::debug;
 
+use crate::go::GoFunctions;
+
 /// Version of the converter: what an older one could not do is tried again.
 pub const CONVERTER_VERSION: u32 = 1;
 
@@ -71,9 +73,11 @@ impl Conversion {
     pub fn run(&self) -> Result<TableReport, Refusal> {
         let object = map(&self.object)?;
         let debug = self.debug.as_deref().map(map).transpose()?;
+        let mut go = GoFunctions::of(&object);
         let inputs = Inputs {
             binary: Some(&object),
             debug: debug.as_deref(),
+            others: go.iter_mut().map(|go| go as _).collect(),
             without_debug_info: self.symbols_only,
             ..Inputs::default()
         };

@@ -18,6 +18,7 @@ pub mod demangle;
 mod elf;
 #[doc(hidden)]
 pub mod fuzz;
+mod go;
 pub mod identity;
 pub mod kallsyms;
 mod listing;

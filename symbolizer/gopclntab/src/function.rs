@@ -21,12 +21,17 @@ pub struct Functions<'a> {
     next: usize,
 }
 
-/// Longest name that is believed.
-const MAX_NAME: usize = 64 * 1024;
-
 /// Where fields are in a record.
 const NAME: usize = 4;
 const STACK_DELTAS: usize = 16;
+const FILES: usize = 20;
+const LINES: usize = 24;
+const VALUE_TABLES: usize = 28;
+const UNIT: usize = 32;
+
+/// Of the tables behind a record: the numbers of inlined calls, and what describes these.
+const INLINED_NUMBERS: u32 = 2;
+const INLINED_CALLS: u32 = 3;
 
 const TOP_FRAME: u8 = 1;
 const WRITES_STACK_POINTER: u8 = 2;
@@ -41,10 +46,48 @@ impl<'a> Function<'a> {
     /// Its name, with the package's path; `None` when it is not there or no text.
     #[must_use]
     pub fn name(&self) -> Option<&'a str> {
-        let at = usize::try_from(u32_at(self.record, NAME)?).ok()?;
-        let name = self.table.names.get(at..)?;
-        let end = name.iter().take(MAX_NAME).position(|&byte| byte == 0)?;
-        str::from_utf8(name.get(..end)?).ok()
+        self.table.name(u32_at(self.record, NAME)?)
+    }
+
+    /// The compiled unit it is of, by which its files are numbered.
+    #[must_use]
+    pub fn unit(&self) -> u32 {
+        u32_at(self.record, UNIT).unwrap_or_default()
+    }
+
+    /// Numbers of the source files, by range of code.
+    #[must_use]
+    pub fn files(&self) -> Values<'a> {
+        self.values(FILES)
+    }
+
+    /// Source lines, by range of code.
+    #[must_use]
+    pub fn lines(&self) -> Values<'a> {
+        self.values(LINES)
+    }
+
+    /// Numbers of the inlined calls that code comes from, by range of code; -1 for the function's own.
+    #[must_use]
+    pub fn inlined_numbers(&self) -> Values<'a> {
+        let count = u32_at(self.record, VALUE_TABLES).unwrap_or_default();
+        if INLINED_NUMBERS >= count {
+            return Values::new(&[], self.table.quantum, 0);
+        }
+        self.values(self.record_bytes() + INLINED_NUMBERS as usize * 4)
+    }
+
+    /// Where its inlined calls are described: bytes from the start of the data of functions, which is
+    /// not in this table.
+    #[must_use]
+    pub fn inlined_calls(&self) -> Option<u32> {
+        let values = usize::try_from(u32_at(self.record, VALUE_TABLES)?).ok()?;
+        let bytes = self.record_bytes();
+        let count = u32::from(*self.record.get(bytes - 1)?);
+        let at = bytes.checked_add(values.checked_mul(4)?)?;
+        let at = at.checked_add(INLINED_CALLS as usize * 4)?;
+        let offset = u32_at(self.record, at)?;
+        (INLINED_CALLS < count && offset != u32::MAX).then_some(offset)
     }
 
     /// How far the stack pointer is below its value at the entry, in bytes, by range of code.
@@ -70,6 +113,14 @@ impl<'a> Function<'a> {
     #[must_use]
     pub fn is_assembly(&self) -> bool {
         self.flags() & ASSEMBLY != 0
+    }
+
+    /// Its fixed part; tables' offsets follow.
+    fn record_bytes(&self) -> usize {
+        match self.table.format {
+            Format::Go118 => 40,
+            Format::Go120 => 44,
+        }
     }
 
     fn flags(&self) -> u8 {

@@ -26,11 +26,20 @@ pub struct FunctionTable<'a> {
     pub(crate) quantum: u8,
     pub(crate) count: usize,
     pub(crate) names: &'a [u8],
+    /// For each unit, where the paths of its files begin: words.
+    units: &'a [u8],
+    /// The paths, each with a zero behind it.
+    files: &'a [u8],
     pub(crate) values: &'a [u8],
     /// The offsets of the functions, then their records.
     pub(crate) functions: &'a [u8],
     text_start: u64,
+    /// Bytes from the start of the table to the names and to the functions.
+    offsets: (u64, u64),
 }
+
+/// Longest name or path that is believed.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// The bytes are no table that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +86,8 @@ impl<'a> FunctionTable<'a> {
         if rest.len() < WORDS * WORD_BYTES {
             return Err(truncated);
         }
-        let [count, _files, text_start, names, _units, _files_at, values, functions] = words;
+        let [count, _files, text_start, names, units, files, values, functions] = words;
+        let offsets = (names, functions);
         let part = |start: u64, what| {
             let start = usize::try_from(start).map_err(|_| TableError::Damaged(what))?;
             bytes.get(start..).ok_or(TableError::Damaged(what))
@@ -89,7 +99,19 @@ impl<'a> FunctionTable<'a> {
             .filter(|&count| count < functions.len() / Function::OFFSET_BYTES)
             .ok_or(TableError::Damaged("number of functions"))?;
         let (names, values) = (part(names, "names")?, part(values, "values")?);
-        Ok(Self { format, quantum, count, names, values, functions, text_start })
+        let (units, files) = (part(units, "units")?, part(files, "files")?);
+        Ok(Self {
+            format,
+            quantum,
+            count,
+            names,
+            units,
+            files,
+            values,
+            functions,
+            text_start,
+            offsets,
+        })
     }
 
     /// The functions, by rising offset.
@@ -104,4 +126,33 @@ impl<'a> FunctionTable<'a> {
     pub fn text_start(&self) -> Option<u64> {
         Some(self.text_start).filter(|&start| start != 0)
     }
+
+    /// Bytes from the start of the table to its names and to its functions, which the runtime's
+    /// description of the module points at, too.
+    #[must_use]
+    pub fn offsets(&self) -> (u64, u64) {
+        self.offsets
+    }
+
+    /// The function name at an offset, as records hold them.
+    #[must_use]
+    pub fn name(&self, offset: u32) -> Option<&'a str> {
+        text_at(self.names, offset)
+    }
+
+    /// The path of a file, by the unit of a function and the number that its code has there.
+    #[must_use]
+    pub fn file(&self, unit: u32, number: i32) -> Option<&'a str> {
+        let index = unit.checked_add(u32::try_from(number).ok()?)?;
+        let at = usize::try_from(index).ok()?.checked_mul(4)?;
+        let offset = u32::from_le_bytes(*self.units.get(at..)?.first_chunk()?);
+        // The compiler left some out.
+        (offset != u32::MAX).then(|| text_at(self.files, offset))?
+    }
+}
+
+fn text_at(texts: &[u8], offset: u32) -> Option<&str> {
+    let text = texts.get(usize::try_from(offset).ok()?..)?;
+    let end = text.iter().take(MAX_TEXT).position(|&byte| byte == 0)?;
+    str::from_utf8(text.get(..end)?).ok()
 }

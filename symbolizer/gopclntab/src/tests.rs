@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::{Function, FunctionTable, Range, TableError};
+use crate::{Function, FunctionTable, InlinedCall, Range, TableError};
 
 /// A table of two functions, of 16 and 32 bytes, as the linker of Go 1.20 lays it out.
 fn table() -> Vec<u8> {
@@ -85,7 +85,13 @@ proptest! {
         bytes.truncate(length - cut % length);
         if let Ok(table) = FunctionTable::parse(&bytes) {
             for (_, function) in table.functions() {
-                let _ = (function.name(), function.is_top_frame());
+                let _ = (function.name(), function.is_top_frame(), function.inlined_calls());
+                let values = [function.files(), function.lines(), function.inlined_numbers()];
+                for range in values.into_iter().flatten() {
+                    prop_assert!(range.end <= function.end - function.start);
+                    let _ = table.file(function.unit(), range.value);
+                    let _ = InlinedCall::get(&table, &bytes, range.value);
+                }
                 let mut end = 0;
                 for range in function.stack_deltas() {
                     prop_assert!(range.start == end && range.end > end);

@@ -3,7 +3,11 @@
 //! In: its bytes, from an untrusted source. Out: its build ID, where it has code, how it is mapped, its
 //! symbols, and sections by name, unpacked within the limits.
 
-use std::{borrow::Cow, io::Read, ops::Range};
+use std::{
+    borrow::Cow,
+    io::{ErrorKind, Read},
+    ops::Range,
+};
 
 use object::{
     CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSegment, ObjectSymbol,
@@ -196,6 +200,9 @@ fn unpack(format: CompressionFormat, packed: &[u8], size: u64) -> Result<Vec<u8>
         }
         _ => return Err(ConvertError::Unsupported("a section that is compressed in a new way")),
     };
-    read.map_err(|_| damaged())?;
+    read.map_err(|error| match error.kind() {
+        ErrorKind::OutOfMemory => ConvertError::NoMemory,
+        _ => damaged(),
+    })?;
     Ok(bytes)
 }

@@ -65,6 +65,9 @@ pub enum ConvertError {
         /// The limit that was passed.
         limit: u64,
     },
+    /// The process may not have as much memory as a section unpacks to.
+    #[error("not enough memory to unpack a section")]
+    NoMemory,
     /// Conversion took longer than [`Limits::time`].
     #[error("conversion took longer than {0:?}")]
     TooSlow(Duration),

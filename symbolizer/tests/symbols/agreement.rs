@@ -16,8 +16,10 @@ fn frames(symbol: &Symbol) -> Vec<Frame> {
         Symbol::Named(lines) => lines.as_slice(),
         Symbol::Unknown(_) => &[],
     };
+    // Between functions there may be lines that are no function's.
+    let named = |name: &str| if name == "[unknown]" { String::new() } else { name.to_owned() };
     let frames = lines.iter().map(|line| Frame {
-        function: line.system_name.to_string(),
+        function: named(&line.system_name),
         file: line.file.as_deref().unwrap_or_default().to_owned(),
         line: line.line,
     });

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod converter;
+mod go;
 mod hostile;
 mod pool;
 mod support;
