@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Show the state of the collector and its agents, and what was lost
     #[command(after_help = help::STATUS)]
     Status(StatusArgs),
+    /// List binaries and symbol files, and what became of them, or upload some
+    #[command(after_help = help::OBJECTS, args_conflicts_with_subcommands = true)]
+    Objects(ObjectsArgs),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
@@ -212,6 +215,49 @@ pub(crate) struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ObjectsArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<ObjectsAction>,
+    /// Only these
+    #[arg(long, value_name = "STATE,…", value_delimiter = ',')]
+    pub(crate) state: Vec<ObjectState>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    /// Print so many objects at most, 0 for all [default: 20 for a table, all for JSON]
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ObjectsAction {
+    /// Send binaries or their debug files, so that their code has names
+    #[command(after_help = help::OBJECTS_UPLOAD)]
+    Upload(UploadArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// ELF files: programs, libraries, or debug files that were split off
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectState {
+    /// not there; agents that have it are asked for it
+    Wanted,
+    /// there, its symbol table is being made
+    Waiting,
+    /// its code has names
+    Ready,
+    /// there, no symbol table can be made of it
+    Failed,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell to print for
     pub(crate) shell: clap_complete::Shell,
@@ -237,13 +283,31 @@ impl TargetArgs {
 // === impl TopArgs ===
 
 impl TopArgs {
-    /// Rows to print; 0 for all. Scripts get everything unless they ask for less: a list that was cut
-    /// unseen would be a wrong answer.
+    /// Rows to print; 0 for all.
     pub(crate) fn limit(&self) -> u32 {
-        self.limit.unwrap_or(match self.format.format {
+        self.limit.unwrap_or(self.format.rows())
+    }
+}
+
+// === impl ObjectsArgs ===
+
+impl ObjectsArgs {
+    /// Rows to print; 0 for all.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.unwrap_or(self.format.rows())
+    }
+}
+
+// === impl FormatArgs ===
+
+impl FormatArgs {
+    /// Rows when nobody says otherwise; 0 for all. Scripts get everything unless they ask for less: a
+    /// list that was cut unseen would be a wrong answer.
+    fn rows(&self) -> u32 {
+        match self.format {
             Format::Table => DEFAULT_ROWS,
             Format::Json => 0,
-        })
+        }
     }
 }
 

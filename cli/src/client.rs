@@ -8,12 +8,14 @@ mod url;
 use std::{error::Error as StdError, future::Future, io, iter, time::Duration};
 
 use fleetprof_proto::v1::{
-    Coverage, LabelsRequest, LabelsResponse, ProfileRequest, SeriesRequest, SeriesResponse,
+    Coverage, LabelsRequest, LabelsResponse, ListObjectsRequest, ListObjectsResponse, ProfileRequest, SeriesRequest, SeriesResponse,
     ServicesRequest, ServicesResponse, StatusRequest, StatusResponse, TopRequest, TopResponse,
+    UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
     query_service_client::QueryServiceClient,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::{self, error::Elapsed};
+use tokio_stream::Stream;
 use tonic::{
     Response, Status, Streaming,
     transport::{Channel, Endpoint},
@@ -37,6 +39,7 @@ const WINDOW_BYTES: u32 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     inner: QueryServiceClient<Channel>,
+    objects: ObjectServiceClient<Channel>,
     peer: Peer,
 }
 
@@ -84,8 +87,10 @@ impl Client {
             Ok(Err(error)) => return Err(ClientError::unreachable(&url, &error)),
             Err(_elapsed) => return Err(ClientError::connect_timeout(&url, args.connect_timeout)),
         };
-        let inner = QueryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { inner, peer: Peer { url, limit: args.timeout, heard } })
+        let inner =
+            QueryServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let objects = ObjectServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { inner, objects, peer: Peer { url, limit: args.timeout, heard } })
     }
 
     /// The address that is asked.
@@ -120,6 +125,25 @@ impl Client {
 
     pub(crate) async fn status(&self) -> Result<StatusResponse, ClientError> {
         self.peer.answer(self.inner.clone().status(StatusRequest {})).await
+    }
+
+    pub(crate) async fn list_objects(
+        &self,
+        request: ListObjectsRequest,
+    ) -> Result<ListObjectsResponse, ClientError> {
+        self.peer.answer(self.objects.clone().list(request)).await
+    }
+
+    /// Sends a header and chunks of so many bytes in all, which may take a second for each MiB more
+    /// than any other answer.
+    pub(crate) async fn upload(
+        &self,
+        requests: impl Stream<Item = UploadRequest> + Send + 'static,
+        bytes: u64,
+    ) -> Result<UploadResponse, ClientError> {
+        let limit = self.peer.limit.saturating_add(Duration::from_secs(bytes >> 20));
+        let peer = Peer { limit, ..self.peer.clone() };
+        peer.answer(self.objects.clone().upload(requests)).await
     }
 
     pub(crate) async fn profile(

@@ -3,6 +3,7 @@
 mod completions;
 mod labels;
 mod missing;
+mod objects;
 mod pprof;
 mod series;
 mod services;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> Result<(), CliError> {
         Command::Top(args) => top::run(args, connection, screen).await,
         Command::Series(args) => series::run(args, connection, screen).await,
         Command::Status(args) => status::run(args, connection, screen).await,
+        Command::Objects(args) => objects::run(args, connection, screen).await,
         Command::Completions(args) => completions::run(args, screen),
     }
 }

@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     /// A file.
     #[error("cannot write {}: {cause}\nchoose another place with -o FILE", shell_quote(&.path.to_string_lossy()))]
     File { path: PathBuf, cause: io::Error },
+    /// Some uploads failed, each of which was reported.
+    #[error("{failed} of {all} files were not uploaded")]
+    Uploads { failed: usize, all: usize },
     /// A signal.
     #[error("interrupted")]
     Interrupted {

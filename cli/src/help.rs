@@ -8,6 +8,7 @@ Examples:
   fleetprof pprof checkout '{version=~\"v2.*\"}' -o v2.pb.gz
   fleetprof series checkout --by host                its cores over time, host by host
   fleetprof status                                   do agents deliver, is anything lost?
+  fleetprof objects --state failed                   which binaries have no names, and why?
 
 Times are relative (-15m, -1h30m, -7d), now, RFC 3339 with a zone, or Unix seconds.
 Selectors are Prometheus matchers (= != =~ !~), quoted for the shell.
@@ -82,6 +83,30 @@ Examples:
   fleetprof status -o json | jq '.agents[] | select(.connected | not) | .host'
 
 JSON: {\"collector\", \"version\", \"started\", \"store\": {}, \"agents\": [{}], \"objects\": {}}";
+
+pub(crate) const OBJECTS: &str = "\
+What failed comes first, then what is wanted. SYMBOLS is what the symbol table was made from: dwarf
+(lines and inlined calls), symtab or mini (functions), dynsym and plt (what the dynamic linker needs),
+go (Go's own tables); incomplete and damaged say that there could be more. Of what failed it is why.
+
+Examples:
+  fleetprof objects
+  fleetprof objects --state wanted,failed
+  fleetprof objects upload ./server ./libcore.so.debug
+  fleetprof objects -o json | jq -r '.[] | select(.state == \"ready\") | .path'
+
+JSON: [{\"id\", \"state\", \"path\", \"bytes\", \"table_bytes\", \"sources\": [], \"reason\", \"attempts\"}]";
+
+pub(crate) const OBJECTS_UPLOAD: &str = "\
+For build pipelines: profiles of stripped binaries get names and lines from what was built, also those
+that are stored already. Files belong to the code that has their build ID (link with --build-id). One
+that says no more than what is there changes nothing. All are tried; it is an error if one is refused.
+
+Examples:
+  fleetprof objects upload target/release/server
+  objcopy --only-keep-debug server server.debug && fleetprof objects upload server.debug
+
+JSON: [{\"path\", \"id\", \"format\", \"duplicate\"}]";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod conversions;
+mod list;
 mod receive;
 mod service;
 mod wants;

@@ -75,6 +75,19 @@ pub struct Contents {
     /// A pointer to another file with the debug information (`.gnu_debuglink`), or with parts of it
     /// (`.gnu_debugaltlink`, `.debug_sup`).
     pub debug_link: bool,
+    /// Code: a file without it goes with another one.
+    pub code: bool,
+}
+
+/// How much an ELF file says of its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SymbolLevel {
+    /// The dynamic linker's symbols at most.
+    Dynamic,
+    /// All functions.
+    Functions,
+    /// Also lines and inlined calls.
+    DebugInfo,
 }
 
 /// A file that is not an ELF file that can be identified.
@@ -236,6 +249,17 @@ impl From<TableError> for IdentityError {
 // === impl Contents ===
 
 impl Contents {
+    /// How much they say of the code.
+    pub fn level(&self) -> SymbolLevel {
+        match self {
+            Self { debug_info: true, .. } => SymbolLevel::DebugInfo,
+            Self { symtab: true, .. } | Self { mini_debug_info: true, .. } => {
+                SymbolLevel::Functions
+            }
+            _ => SymbolLevel::Dynamic,
+        }
+    }
+
     fn read<'data, Elf, R>(header: &Elf, endian: Endianness, data: R) -> Result<Self, IdentityError>
     where
         Elf: FileHeader<Endian = Endianness>,
@@ -244,6 +268,8 @@ impl Contents {
         let mut contents = Self::default();
         let sections = sections(header, endian, data)?;
         if sections.is_empty() {
+            // Sections are not needed to run.
+            contents.code = true;
             return Ok(contents);
         }
         let names = section_names(header, endian, data, sections)?;
@@ -255,6 +281,7 @@ impl Contents {
             // `SHT_NOBITS`: a file that was stripped to its debug information, or from it.
             if section.sh_type(endian) != elf::SHT_NOBITS {
                 contents.add(name);
+                contents.code |= section.sh_flags(endian).contains(elf::SHF_EXECINSTR);
             }
         }
         Ok(contents)

@@ -72,6 +72,17 @@ impl TableFile {
         Ok(Self { table, names: Mutex::new(TableNames::new()), bytes })
     }
 
+    /// What the table at `path` was made from; reads little of it.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for damage beyond the header.
+    pub fn sources_of(path: &Path) -> Result<SourceSet, TableFileError> {
+        let file = File::open(path)?;
+        // SAFETY: as in `open`.
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(Table::open(map)?.sources())
+    }
+
     /// What is at file offsets of the object; one answer each.
     pub fn symbolize(&self, offsets: &[u64]) -> Vec<Symbol> {
         let mut names = self.names();

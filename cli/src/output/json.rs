@@ -99,6 +99,65 @@ struct Objects {
     bytes: u64,
 }
 
+#[derive(Serialize)]
+struct Object<'a> {
+    id: String,
+    state: &'a str,
+    path: &'a str,
+    bytes: u64,
+    table_bytes: u64,
+    sources: &'a [String],
+    /// Null unless there is something to say.
+    reason: Option<&'a str>,
+    attempts: u32,
+}
+
+#[derive(Serialize)]
+struct Uploaded<'a> {
+    path: String,
+    id: String,
+    format: &'a str,
+    duplicate: bool,
+}
+
+/// `objects -o json`; `id` and `state` say what an object and its state are called.
+pub(crate) fn objects(
+    objects: &[v1::ObjectInfo],
+    id: impl Fn(&v1::ObjectInfo) -> String,
+    state: impl Fn(&v1::ObjectInfo) -> &'static str,
+) -> serde_json::Result<String> {
+    let objects: Vec<_> = objects
+        .iter()
+        .map(|it| Object {
+            id: id(it),
+            state: state(it),
+            path: &it.path,
+            bytes: it.bytes,
+            table_bytes: it.table_bytes,
+            sources: &it.sources,
+            reason: Some(&*it.reason).filter(|reason| !reason.is_empty()),
+            attempts: it.attempts,
+        })
+        .collect();
+    write(&objects)
+}
+
+/// `objects upload -o json`: path, id, format and whether it was there already.
+pub(crate) fn uploaded(
+    files: &[(std::path::PathBuf, String, &'static str, bool)],
+) -> serde_json::Result<String> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, id, format, duplicate)| Uploaded {
+            path: path.to_string_lossy().into_owned(),
+            id: id.clone(),
+            format,
+            duplicate: *duplicate,
+        })
+        .collect();
+    write(&files)
+}
+
 /// `services -o json`.
 pub(crate) fn services(services: &[v1::ServiceUsage]) -> serde_json::Result<String> {
     let services: Vec<_> = services

@@ -4,8 +4,17 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use crate::run::{command, ran};
 
-const COMMANDS: [&str; 7] =
-    ["services", "labels", "pprof", "top", "series", "status", "completions"];
+const COMMANDS: [&str; 9] = [
+    "services",
+    "labels",
+    "pprof",
+    "top",
+    "series",
+    "status",
+    "objects",
+    "objects upload",
+    "completions",
+];
 
 fn help(words: &[&str]) -> String {
     let words = [words, &["--help"]].concat();
@@ -17,10 +26,14 @@ fn help(words: &[&str]) -> String {
 fn page(introduction: &str) -> String {
     let mut page = format!("{introduction}\n\n```text\n{}\n```\n", help(&[]));
     for command in COMMANDS {
-        write!(page, "\n## fleetprof {command}\n\n```text\n{}\n```\n", help(&[command]))
+        write!(page, "\n## fleetprof {command}\n\n```text\n{}\n```\n", help(&words(command)))
             .expect("memory");
     }
     page
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
 }
 
 /// Check that the page says what the program says. With FLEETPROF_BLESS=1, write it instead.

@@ -48,8 +48,8 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) struct Examined {
     pub batch: NewBatch,
-    /// The objects its samples hit, hottest first.
-    pub objects: Vec<ObjectId>,
+    /// The objects its samples hit and where the host has them, hottest first.
+    pub objects: Vec<(ObjectId, String)>,
 }
 
 /// Who sent it.
@@ -123,7 +123,7 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 /// The objects that frames of sampled stacks lie in, by the CPU time that passed in or below them.
-fn hottest_objects(batch: &Batch) -> Vec<ObjectId> {
+fn hottest_objects(batch: &Batch) -> Vec<(ObjectId, String)> {
     let mut stacks = vec![0_u64; batch.stack_count()];
     for row in batch.samples() {
         if let Some(nanos) = stacks.get_mut(row.stack) {
@@ -139,14 +139,15 @@ fn hottest_objects(batch: &Batch) -> Vec<ObjectId> {
         let sum = by_row.entry(frame).or_default();
         *sum = sum.saturating_add(nanos);
     }
-    let mut by_object: HashMap<ObjectId, u64> = HashMap::new();
+    let mut by_object: HashMap<ObjectId, (u64, &str)> = HashMap::new();
     for (frame, nanos) in by_row {
-        if let Ok(object) = batch.frame(frame).locate() {
-            let sum = by_object.entry(object).or_default();
+        let frame = batch.frame(frame);
+        if let Ok(object) = frame.locate() {
+            let (sum, _) = by_object.entry(object).or_insert((0, frame.path));
             *sum = sum.saturating_add(nanos);
         }
     }
     let mut objects: Vec<_> = by_object.into_iter().collect();
-    objects.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    objects.into_iter().map(|(object, _)| object).collect()
+    objects.sort_unstable_by(|(a, (more, _)), (b, (less, _))| less.cmp(more).then_with(|| a.cmp(b)));
+    objects.into_iter().map(|(object, (_, path))| (object, path.to_owned())).collect()
 }

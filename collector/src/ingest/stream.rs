@@ -55,8 +55,8 @@ struct Greeted {
 /// The answer to one batch.
 struct Answer {
     response: PushResponse,
-    /// What it hit, hottest first; empty when it was not stored now.
-    objects: Vec<ObjectId>,
+    /// What it hit and where the host has it, hottest first; empty when it was not stored now.
+    objects: Vec<(ObjectId, String)>,
 }
 
 /// What a session does next.
@@ -210,7 +210,11 @@ impl Session {
 
     async fn answer(&self, answer: Answer, greeted: &Greeted) -> Result<(), Status> {
         self.answers.send(Ok(answer.response)).await?;
-        let wanted = greeted.asker.ask(&answer.objects);
+        let ids: Vec<ObjectId> = answer.objects.iter().map(|(id, _)| id.clone()).collect();
+        let wanted = greeted.asker.ask(&ids);
+        for (id, path) in answer.objects.iter().filter(|(id, _)| wanted.contains(id)) {
+            self.ingest.parts.wants.describe(id, path);
+        }
         if wanted.is_empty() {
             return Ok(());
         }

@@ -56,7 +56,8 @@ fn objects_come_hottest_first() {
     let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
     let sealed = sealed(window, v1::Accounting::default());
     let examined = examine(sealed, Limits::default(), &sender()).expect("in order");
-    assert_eq!(examined.objects, [object(1), object(2), object(3)]);
+    let objects: Vec<_> = examined.objects.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(objects, [object(1), object(2), object(3)]);
     // Of another instance than the sender: spooled by an earlier one, of unknown version.
     assert_eq!(
         (examined.batch.host.as_str(), examined.batch.agent_version.as_str()),

@@ -2,6 +2,7 @@
 //! ids, sizes and states; on disk: files named by id, see [`files`].
 
 mod files;
+mod scan;
 mod tables;
 
 use std::{
@@ -13,17 +14,21 @@ use std::{
 };
 
 use fleetprof_proto::ids::ObjectId;
+use fleetprof_symbolizer::identity::{self, SymbolLevel};
 use thiserror::Error;
 use tracing::warn;
 
 pub(super) use files::Format;
-use files::{Kept, file_name, parse_name};
+use files::{Kept, file_name};
 pub(crate) use tables::{Failure, NamesOf};
 pub(super) use tables::{Table, ToConvert};
 
 /// Space that uploads leave free: this much, or this part of a small file system.
 const LEFT_FREE_BYTES: u64 = 1 << 30;
 const LEFT_FREE_PART: u64 = 20;
+
+/// Longest path that is kept, bytes.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// What is there. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -39,11 +44,20 @@ struct Shared {
     used: Mutex<Used>,
 }
 
+/// The files of one id.
 #[derive(Clone, Debug)]
-struct Stored {
-    format: Format,
-    bytes: u64,
-    table: Table,
+pub(super) struct Stored {
+    /// The object and its size, if it is there.
+    pub(super) file: Option<(Format, u64)>,
+    /// Size of a separate file with its debug information.
+    pub(super) debug: Option<u64>,
+    /// Where it was on a host.
+    pub(super) path: Arc<str>,
+    pub(super) table: Table,
+    /// The files are newer than the table.
+    renew: bool,
+    /// Another one after each change of the files.
+    version: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,30 +105,11 @@ impl Catalog {
     /// # Errors
     /// When the directory cannot be read.
     pub fn open(dir: &Path, quota_bytes: u64) -> Result<Self, CatalogError> {
-        let failed = |source| CatalogError { path: dir.to_owned(), action: "list", source };
-        let mut objects: HashMap<ObjectId, Stored> = HashMap::new();
-        let mut beside = Vec::new();
-        for entry in fs::read_dir(dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let Some((id, kept)) = parse_name(&entry.path()) else {
-                warn!(path = %entry.path().display(), "not an object; left alone");
-                continue;
-            };
-            let bytes = entry.metadata().map_err(failed)?.len();
-            match kept {
-                Kept::Object(format) => {
-                    objects.insert(id, Stored { format, bytes, table: Table::of_new(format) });
-                }
-                kept => beside.push((id, kept, bytes)),
-            }
-        }
-        for (id, kept, bytes) in beside {
-            let path = dir.join(file_name(&id, kept));
-            match objects.get_mut(&id) {
-                Some(stored) => stored.table.found(kept, &path, bytes),
-                None => warn!(path = %path.display(), "belongs to no object; left alone"),
-            }
-        }
+        let objects = scan::scan(dir).map_err(|source| CatalogError {
+            path: dir.to_owned(),
+            action: "list",
+            source,
+        })?;
         let stored = objects.values().map(Stored::all_bytes).fold(0, u64::saturating_add);
         let used = Mutex::new(Used { stored, reserved: 0 });
         let objects = RwLock::new(objects);
@@ -124,20 +119,26 @@ impl Catalog {
 
     /// Whether an object is there.
     pub fn contains(&self, id: &ObjectId) -> bool {
-        self.shared.read().contains_key(id)
+        self.shared.read().get(id).is_some_and(|stored| stored.file.is_some())
     }
 
     /// How much is there.
     pub fn status(&self) -> CatalogStatus {
         let objects = self.shared.read();
-        let mut status =
-            CatalogStatus { stored: objects.len() as u64, ..CatalogStatus::default() };
+        let mut status = CatalogStatus::default();
         for stored in objects.values() {
+            status.stored += u64::from(stored.file.is_some());
             status.bytes = status.bytes.saturating_add(stored.all_bytes());
-            status.waiting += u64::from(stored.table.is_waiting());
-            status.failed += u64::from(stored.table.has_failed());
+            status.waiting += u64::from(stored.needs_table());
+            status.failed += u64::from(stored.table.failure().is_some());
         }
         status
+    }
+
+    /// Everything that is there.
+    pub(super) fn all(&self) -> Vec<(ObjectId, Stored)> {
+        let objects = self.shared.read();
+        objects.iter().map(|(id, stored)| (id.clone(), stored.clone())).collect()
     }
 
     /// Promises space to an upload; `None` when the quota does not have it.
@@ -166,27 +167,69 @@ impl Catalog {
         file_name(id, Kept::Object(Format::Kallsyms)).len() <= files::MAX_NAME_BYTES
     }
 
-    /// Puts a verified, synced file in its place. Answers `false` when another upload was first.
+    /// Whether another file would say no more of an object: there is one of this format, with as many
+    /// symbols. A file that cannot be read says nothing.
+    pub(super) fn has_as_good(&self, id: &ObjectId, format: Format, level: SymbolLevel) -> bool {
+        let there = self.shared.read().get(id).is_some_and(|stored| match format {
+            Format::Debug => stored.debug.is_some(),
+            Format::Elf | Format::Kallsyms => stored.file.is_some(),
+        });
+        let path = self.path(id, Kept::Object(format));
+        there
+            && (format == Format::Kallsyms
+                || identity::identify_path(&path).is_ok_and(|it| it.contents.level() >= level))
+    }
+
+    /// Puts a verified, synced file in its place. Answers `false` when another upload was first, and
+    /// this one is not to replace it.
     pub(super) fn adopt(
         &self,
         id: &ObjectId,
         format: Format,
         file: &Path,
         reservation: &Reservation,
+        replace: bool,
     ) -> io::Result<bool> {
-        let path = self.path(id, Kept::Object(format));
         let mut objects = self.shared.write();
-        if objects.contains_key(id) {
+        let known = objects.get(id);
+        let there = known.is_some_and(|stored| match format {
+            Format::Debug => stored.debug.is_some(),
+            Format::Elf | Format::Kallsyms => stored.file.is_some(),
+        });
+        if there && !replace {
             return Ok(false);
         }
-        fs::rename(file, &path)?;
+        fs::rename(file, self.path(id, Kept::Object(format)))?;
         // Were this to fail, the object might vanish in a crash: it is not there until it is durable.
         File::open(&self.shared.dir)?.sync_all()?;
-        let bytes = reservation.bytes;
-        objects.insert(id.clone(), Stored { format, bytes, table: Table::of_new(format) });
-        let mut used = self.shared.used();
-        used.stored = used.stored.saturating_add(bytes);
+        let mut stored = known.cloned().unwrap_or_default();
+        let before = stored.all_bytes();
+        match format {
+            Format::Debug => stored.debug = Some(reservation.bytes),
+            Format::Elf | Format::Kallsyms => stored.file = Some((format, reservation.bytes)),
+        }
+        stored.files_changed();
+        if matches!(stored.table, Table::Waiting) {
+            // It spoke of other files. Should it stay, it is older than they are.
+            let _ = fs::remove_file(self.path(id, Kept::Failure));
+        }
+        self.shared.used().change(before, stored.all_bytes());
+        objects.insert(id.clone(), stored);
         Ok(true)
+    }
+
+    /// Remembers where an object was, for people: that it may be lost does no harm.
+    pub(super) fn describe(&self, id: &ObjectId, path: &str) {
+        let path = &path[..path.floor_char_boundary(MAX_PATH_BYTES)];
+        let mut objects = self.shared.write();
+        let Some(stored) = objects.get_mut(id).filter(|stored| *stored.path != *path) else {
+            return;
+        };
+        stored.path = Arc::from(path);
+        drop(objects);
+        if let Err(error) = fs::write(self.path(id, Kept::Path), path) {
+            warn!(object = %id, %error, "cannot keep the path of an object");
+        }
     }
 
     fn path(&self, id: &ObjectId, kept: Kept) -> PathBuf {
@@ -196,9 +239,40 @@ impl Catalog {
 
 // === impl Stored ===
 
+impl Default for Stored {
+    fn default() -> Self {
+        Self {
+            file: None,
+            debug: None,
+            path: Arc::from(""),
+            table: Table::NotNeeded,
+            renew: false,
+            version: 0,
+        }
+    }
+}
+
 impl Stored {
-    fn all_bytes(&self) -> u64 {
-        self.bytes.saturating_add(self.table.bytes())
+    /// Size of all files, bytes.
+    pub(super) fn all_bytes(&self) -> u64 {
+        let file = self.file.map_or(0, |(_, bytes)| bytes);
+        file.saturating_add(self.debug.unwrap_or(0)).saturating_add(self.table.bytes())
+    }
+
+    /// Whether a table is to be made, perhaps in place of an older one.
+    pub(super) fn needs_table(&self) -> bool {
+        self.renew || matches!(self.table, Table::Waiting)
+    }
+
+    /// A table that is there serves until the next one is made.
+    fn files_changed(&mut self) {
+        self.version = self.version.wrapping_add(1);
+        let is_elf = matches!(self.file, Some((Format::Elf, _)));
+        match self.table {
+            Table::Ready { .. } => self.renew = is_elf,
+            _ if is_elf => self.table = Table::Waiting,
+            _ => {}
+        }
     }
 }
 
@@ -208,6 +282,14 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut used = self.shared.used();
         used.reserved = used.reserved.saturating_sub(self.bytes);
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    fn change(&mut self, before: u64, after: u64) {
+        self.stored = self.stored.saturating_sub(before).saturating_add(after);
     }
 }
 

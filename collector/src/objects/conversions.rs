@@ -199,7 +199,8 @@ impl Shared {
             let done = self.convert(&job);
             let mut queue = self.lock();
             queue.running.remove(&job.id);
-            if !done {
+            // Not done, or of files that have changed meanwhile.
+            if let Some(job) = self.parts.catalog.waits(&job.id) {
                 queue.add(&job);
             }
             drop(queue);
@@ -241,7 +242,7 @@ impl Shared {
         let table = scratch.join(format!("table-{:032x}", fastrand::u128(..)));
         let conversion = Conversion {
             object: job.path.clone(),
-            debug: None,
+            debug: job.debug.clone(),
             table: table.clone(),
             max_unpacked_bytes: self.parts.max_unpacked_bytes,
             time: time_for(job.bytes),
@@ -250,7 +251,7 @@ impl Shared {
         let started = Instant::now();
         let made = converter.convert(&conversion).and_then(|made| {
             let bytes = check(&conversion)?;
-            let kept = catalog.adopt_table(&job.id, &table, bytes);
+            let kept = catalog.adopt_table(job, &table, bytes);
             kept.map(|()| made).map_err(|error| ConversionError::Unavailable(error.to_string()))
         });
         if made.is_err() {
@@ -285,11 +286,11 @@ impl Shared {
                     Refusal::Unsupported(_) => Reason::Unsupported,
                     Refusal::BadObject(_) | Refusal::Io(_) => Reason::BadObject,
                 };
-                self.refuse(id, Failure::of_object(&refusal.to_string(), reason));
+                self.refuse(job, Failure::of_object(&refusal.to_string(), reason));
                 ("refused", true)
             }
             Err(ConversionError::Lost(why)) => {
-                self.refuse(id, Failure::perhaps_of_object(&why));
+                self.refuse(job, Failure::perhaps_of_object(&why));
                 ("lost", true)
             }
             Err(ConversionError::Unavailable(why)) => {
@@ -299,18 +300,18 @@ impl Shared {
                 // Were its file gone, there would be no end of it.
                 let gone = !job.path.exists();
                 if gone {
-                    self.refuse(id, Failure::perhaps_of_object("its file is gone"));
+                    self.refuse(job, Failure::perhaps_of_object("its file is gone"));
                 }
                 ("unavailable", gone)
             }
         }
     }
 
-    fn refuse(&self, id: &ObjectId, failure: Failure) {
+    fn refuse(&self, job: &ToConvert, failure: Failure) {
         if let Some(silent) = self.log.allow() {
-            warn!(object = %id, why = &*failure.why, silent, "object refused: it has no symbol table");
+            warn!(object = %job.id, why = &*failure.why, silent, "object refused: it has no symbol table");
         }
-        self.parts.catalog.refuse(id, failure);
+        self.parts.catalog.refuse(job, failure);
     }
 }
 

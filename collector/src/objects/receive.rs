@@ -9,7 +9,7 @@ use std::{
 
 use fleetprof_proto::ids::{ObjectId, ObjectKind};
 use fleetprof_symbolizer::{
-    identity::{self, IdentityError},
+    identity::{self, IdentityError, ObjectIdentity, SymbolLevel},
     kallsyms::{Kallsyms, KallsymsError, MAX_LISTING_BYTES},
 };
 use thiserror::Error;
@@ -51,6 +51,9 @@ pub(super) enum Unacceptable {
     /// It is no listing of symbols.
     #[error("the file is not a listing of kernel symbols: {0}")]
     NotAListing(#[from] KallsymsError),
+    /// It has nothing to add to the object that it goes with.
+    #[error("the file has neither symbols nor debug information")]
+    NoSymbols,
     /// The format does not go with the kind of object.
     #[error("an object of kind {kind} must be sent as {expected}")]
     Format {
@@ -89,6 +92,12 @@ impl Incoming {
         }
         match format {
             Format::Elf => self.check_elf(claimed)?,
+            Format::Debug => {
+                self.check_elf(claimed)?;
+                if self.identify()?.contents.level() == SymbolLevel::Dynamic {
+                    return Err(Unacceptable::NoSymbols);
+                }
+            }
             Format::Kallsyms => self.check_listing()?,
         }
         Ok(self.file.sync_all()?)
@@ -99,15 +108,20 @@ impl Incoming {
     }
 
     fn check_elf(&self, claimed: &ObjectId) -> Result<(), Unacceptable> {
-        let identity = identity::identify(&self.file).map_err(|error| match error {
-            IdentityError::Io(error) => Unacceptable::Io(error),
-            error => Unacceptable::NotAnObject(error),
-        })?;
+        let identity = self.identify()?;
         if identity.is(&claimed.build_id) {
             return Ok(());
         }
         let actual = identity.build_id().to_string();
         Err(Unacceptable::Identity { claimed: claimed.clone(), actual })
+    }
+
+    /// What an ELF file is.
+    pub(super) fn identify(&self) -> Result<ObjectIdentity, Unacceptable> {
+        identity::identify(&self.file).map_err(|error| match error {
+            IdentityError::Io(error) => Unacceptable::Io(error),
+            error => Unacceptable::NotAnObject(error),
+        })
     }
 
     /// A listing has no identity of its own: that it is the one of this build is the agent's word.
@@ -145,6 +159,7 @@ impl Unacceptable {
             Self::Size { .. } => "size",
             Self::Identity { .. } => "identity",
             Self::NotAnObject(_) | Self::NotAListing(_) => "not_an_object",
+            Self::NoSymbols => "no_symbols",
             Self::Format { .. } => "format",
             Self::Io(_) => "io",
         }
@@ -156,8 +171,8 @@ impl Unacceptable {
 pub(super) fn check_format(kind: ObjectKind, format: Format) -> Result<(), Unacceptable> {
     let kernel = matches!(kind, ObjectKind::Kernel | ObjectKind::KernelModule);
     match (kernel, format) {
-        (true, Format::Kallsyms) | (false, Format::Elf) => Ok(()),
-        (true, Format::Elf) => {
+        (true, Format::Kallsyms) | (false, Format::Elf | Format::Debug) => Ok(()),
+        (true, Format::Elf | Format::Debug) => {
             Err(Unacceptable::Format { kind: kind.as_str(), expected: "KALLSYMS" })
         }
         (false, Format::Kallsyms) => {

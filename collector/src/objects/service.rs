@@ -4,10 +4,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use fleetprof_proto::{
-    ids::ObjectId,
+    ids::{ObjectId, ObjectKind},
     v1::{
-        UploadHeader, UploadRequest, UploadResponse, object_service_server::ObjectService,
-        upload_request::Message,
+        self, ListObjectsRequest, ListObjectsResponse, UploadHeader, UploadRequest,
+        UploadResponse, object_service_server::ObjectService, upload_request::Message,
     },
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{
     catalog::{Catalog, Format, Reservation},
     conversions::Conversions,
+    list,
     receive::{Incoming, Unacceptable, check_format},
     wants::Wants,
 };
@@ -47,10 +48,17 @@ pub struct Objects {
 
 /// A header that is in order.
 struct Announced {
-    id: ObjectId,
-    format: Format,
+    /// `None`: to be found out from the file.
+    what: Option<(ObjectId, Format)>,
     size: u64,
     path: String,
+}
+
+/// What became of an upload.
+struct Kept {
+    id: ObjectId,
+    format: Format,
+    new: bool,
 }
 
 // === impl Objects ===
@@ -92,21 +100,30 @@ impl Objects {
     }
 
     fn check(&self, header: UploadHeader) -> Result<Announced, Status> {
-        let id = header.id.as_ref().ok_or_else(|| Status::invalid_argument("no object id"))?;
-        let id = ObjectId::try_from(id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        if !self.catalog.can_hold(&id) {
-            return Err(Status::invalid_argument("the build ID is too long to be kept"));
-        }
-        let format = Format::of_wire(header.format())
-            .ok_or_else(|| Status::invalid_argument("unknown object format"))?;
-        check_format(id.kind, format).map_err(|error| self.refuse(&id, &header.path, &error))?;
+        let what = header.id.as_ref().map(|id| self.check_what(id, &header)).transpose()?;
         let limit = self.config.max_object_bytes;
         if header.size == 0 || header.size > limit {
             let size = header.size;
             let text = format!("object of {size} bytes: expected 1 to {limit} (--max-object)");
             return Err(self.count("too_large", Status::invalid_argument(text)));
         }
-        Ok(Announced { id, format, size: header.size, path: header.path })
+        Ok(Announced { what, size: header.size, path: header.path })
+    }
+
+    fn check_what(
+        &self,
+        id: &v1::ObjectId,
+        header: &UploadHeader,
+    ) -> Result<(ObjectId, Format), Status> {
+        let id = ObjectId::try_from(id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        if !self.catalog.can_hold(&id) {
+            return Err(Status::invalid_argument("the build ID is too long to be kept"));
+        }
+        let format = Format::of_wire(header.format())
+            .ok_or_else(|| Status::invalid_argument("unknown object format"))?;
+        let fits = check_format(id.kind, format);
+        fits.map_err(|error| self.refuse(Some(&id), &header.path, &error))?;
+        Ok((id, format))
     }
 
     async fn require_room(&self, announced: &Announced) -> Result<(), Status> {
@@ -118,7 +135,7 @@ impl Objects {
                 let text = "the collector's disk has too little space for objects";
                 Err(self.count("disk", Status::resource_exhausted(text)))
             }
-            Err(error) => Err(self.refuse(&announced.id, &announced.path, &error.into())),
+            Err(error) => Err(self.refuse(announced.id(), &announced.path, &error.into())),
         }
     }
 
@@ -128,7 +145,7 @@ impl Objects {
         announced: &Announced,
     ) -> Result<Incoming, Status> {
         let (scratch, size) = (self.scratch.clone(), announced.size);
-        let refuse = |error: Unacceptable| self.refuse(&announced.id, &announced.path, &error);
+        let refuse = |error: Unacceptable| self.refuse(announced.id(), &announced.path, &error);
         let created = self.pool.run(move || Incoming::create(&scratch, size)).await;
         let mut incoming = created.map_err(internal)?.map_err(|error| refuse(error.into()))?;
         while let Some(message) = self.next(requests).await? {
@@ -151,20 +168,35 @@ impl Objects {
         incoming: Incoming,
         announced: &Announced,
         reservation: Reservation,
-    ) -> Result<bool, Status> {
-        let (catalog, id, format) = (self.catalog.clone(), announced.id.clone(), announced.format);
-        let keep = move || -> Result<bool, Unacceptable> {
+    ) -> Result<Kept, Status> {
+        let (catalog, path) = (self.catalog.clone(), announced.path.clone());
+        let what = announced.what.clone();
+        let keep = move || -> Result<Kept, Unacceptable> {
+            let replace = what.is_none();
+            let (id, format) = match what {
+                Some(what) => what,
+                None => identify(&incoming)?,
+            };
             incoming.finish(&id, format)?;
-            Ok(catalog.adopt(&id, format, incoming.path(), &reservation)?)
+            if replace {
+                let level = incoming.identify()?.contents.level();
+                if catalog.has_as_good(&id, format, level) {
+                    return Ok(Kept { id, format, new: false });
+                }
+            }
+            let new = catalog.adopt(&id, format, incoming.path(), &reservation, replace)?;
+            catalog.describe(&id, &path);
+            Ok(Kept { id, format, new })
         };
         let kept = self.pool.run(keep).await.map_err(internal)?;
-        kept.map_err(|error| self.refuse(&announced.id, &announced.path, &error))
+        kept.map_err(|error| self.refuse(announced.id(), &announced.path, &error))
     }
 
-    fn refuse(&self, id: &ObjectId, path: &str, error: &Unacceptable) -> Status {
+    fn refuse(&self, id: Option<&ObjectId>, path: &str, error: &Unacceptable) -> Status {
         if let Some(silent) = self.log.allow() {
             let path: String = path.chars().take(256).collect();
-            warn!(object = %id, path, %error, silent, "upload failed");
+            let object = id.map(ToString::to_string);
+            warn!(object, path, %error, silent, "upload failed");
         }
         let status = match error {
             Unacceptable::Io(io) if is_full(io) => Status::resource_exhausted(error.to_string()),
@@ -198,25 +230,69 @@ impl ObjectService for Objects {
             }
         };
         let announced = self.check(header)?;
-        if self.catalog.contains(&announced.id) {
-            return Ok(Response::new(UploadResponse { duplicate: true }));
+        // One that was asked for is taken once; one that is offered may be better than what is there.
+        if let Some((id, format @ (Format::Elf | Format::Kallsyms))) = &announced.what
+            && self.catalog.contains(id)
+        {
+            let kept = Kept { id: id.clone(), format: *format, new: false };
+            return Ok(Response::new(kept.answer()));
         }
-        let uploading = self.wants.uploading(&announced.id);
+        let uploading = announced.id().map(|id| self.wants.uploading(id));
         let Some(reservation) = self.catalog.reserve(announced.size) else {
             let text = "the quota for objects is used up (--object-quota)";
             return Err(self.count("quota", Status::resource_exhausted(text)));
         };
         self.require_room(&announced).await?;
         let incoming = self.receive(&mut requests, &announced).await?;
-        let new = self.keep(incoming, &announced, reservation).await?;
-        uploading.stored();
-        if new {
-            self.conversions.add(&announced.id);
-            self.metrics.objects_received.inc();
-            info!(object = %announced.id, bytes = announced.size, "object stored");
+        let kept = self.keep(incoming, &announced, reservation).await?;
+        drop(uploading);
+        if self.catalog.contains(&kept.id) {
+            self.wants.stored(&kept.id);
         }
-        Ok(Response::new(UploadResponse { duplicate: !new }))
+        if kept.new {
+            self.conversions.add(&kept.id);
+            self.metrics.objects_received.inc();
+            info!(object = %kept.id, bytes = announced.size, "object stored");
+        }
+        Ok(Response::new(kept.answer()))
     }
+
+    async fn list(
+        &self,
+        request: Request<ListObjectsRequest>,
+    ) -> Result<Response<ListObjectsResponse>, Status> {
+        let (catalog, wants, request) =
+            (self.catalog.clone(), self.wants.clone(), request.into_inner());
+        let list = move || list::list(&catalog, &wants, &request);
+        Ok(Response::new(self.pool.run(list).await.map_err(internal)?))
+    }
+}
+
+// === impl Announced ===
+
+impl Announced {
+    fn id(&self) -> Option<&ObjectId> {
+        self.what.as_ref().map(|(id, _)| id)
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn answer(&self) -> UploadResponse {
+        UploadResponse {
+            duplicate: !self.new,
+            id: Some((&self.id).into()),
+            format: self.format.to_wire().into(),
+        }
+    }
+}
+
+/// What a file is that came without an id.
+fn identify(incoming: &Incoming) -> Result<(ObjectId, Format), Unacceptable> {
+    let identity = incoming.identify()?;
+    let format = if identity.contents.code { Format::Elf } else { Format::Debug };
+    Ok((ObjectId { kind: ObjectKind::File, build_id: identity.build_id().clone() }, format))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -6,7 +6,10 @@ use fleetprof_proto::{
 };
 use tempfile::TempDir;
 
-use super::{catalog::Failure, *};
+use super::{
+    catalog::{Failure, Format},
+    *,
+};
 
 const LEASE: Duration = Duration::from_secs(100);
 
@@ -97,7 +100,7 @@ fn uploads_stop_the_asking() {
     assert_eq!(b.ask_at(&[object(1)], now + 50 * LEASE), []);
     drop(uploading);
     assert_eq!(b.ask_at(&[object(1)], now + 50 * LEASE), [object(1)], "it failed");
-    wants.uploading(&object(1)).stored();
+    wants.stored(&object(1));
     assert!(wants.is_empty());
 }
 
@@ -132,8 +135,9 @@ fn tables_and_failures_are_found_at_the_start() {
     }
     write(1, "symtab", "table");
     let catalog = Catalog::open(dir.path(), 1000).expect("opens");
-    catalog.refuse(&object(2), Failure::of_object("too large\nby far", Reason::BadObject));
-    catalog.refuse(&object(3), Failure::perhaps_of_object("killed"));
+    let job = |id| catalog.waits(&object(id)).expect("waits");
+    catalog.refuse(&job(2), Failure::of_object("too large\nby far", Reason::BadObject));
+    catalog.refuse(&job(3), Failure::perhaps_of_object("killed"));
     write(4, "failed", "converter 0\nbad_object\nit was worse then\n");
 
     let catalog = Catalog::open(dir.path(), 1000).expect("opens");
@@ -156,7 +160,8 @@ fn damaged_tables_are_made_again() {
     let new_table = || {
         let table = dir.path().join("new");
         std::fs::write(&table, "table").expect("written");
-        catalog.adopt_table(&object(1), &table, 5).expect("kept");
+        let job = catalog.waits(&object(1)).expect("waits");
+        catalog.adopt_table(&job, &table, 5).expect("kept");
         let Some(NamesOf::Table { revision, .. }) = catalog.names_of(&object(1)) else {
             panic!("no table")
         };
@@ -170,4 +175,46 @@ fn damaged_tables_are_made_again() {
     new_table();
     assert!(!catalog.convert_again(&object(1), Some(first)));
     assert_eq!((catalog.status().bytes, catalog.status().waiting), (11, 0));
+}
+
+/// Check that a table serves until the one of better files is made, that a table of files that were
+/// replaced meanwhile is not the last one, and that a restart in between changes nothing.
+#[test]
+fn better_files_get_another_table() {
+    let dir = TempDir::new().expect("dir");
+    let catalog = Catalog::open(dir.path(), 1000).expect("opens");
+    let new_file = |text: &str| {
+        let path = dir.path().join("new");
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let adopt = |format, text: &str, replace| {
+        let reserved = catalog.reserve(text.len() as u64).expect("fits");
+        catalog.adopt(&object(1), format, &new_file(text), &reserved, replace).expect("kept")
+    };
+    let job = || catalog.waits(&object(1)).expect("waits");
+    // A debug file alone is no object.
+    assert!(adopt(Format::Debug, "lines", false));
+    assert!(!catalog.contains(&object(1)) && catalog.names_of(&object(1)).is_none());
+    assert!(adopt(Format::Elf, "object", false));
+    assert!(!adopt(Format::Elf, "another", false));
+    let first = job();
+    assert!(first.debug.is_some());
+
+    assert!(adopt(Format::Elf, "a better object", true));
+    catalog.adopt_table(&first, &new_file("table"), 5).expect("kept");
+    assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })), "it serves");
+    let status = CatalogStatus { stored: 1, bytes: 5 + 15 + 5, waiting: 1, failed: 0 };
+    assert_eq!(catalog.status(), status);
+    assert_eq!(Catalog::open(dir.path(), 1000).expect("opens").status().stored, 1);
+    catalog.adopt_table(&job(), &new_file("tables"), 6).expect("kept");
+    assert_eq!(catalog.status(), CatalogStatus { bytes: 26, waiting: 0, ..status });
+
+    // A failure does not take away what is there.
+    assert!(adopt(Format::Elf, "a bad object", true));
+    catalog.refuse(&job(), Failure::of_object("bad", Reason::BadObject));
+    assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })));
+    assert!(catalog.waits(&object(1)).is_none());
+    assert_eq!(catalog.reserve(1000 - 23).map(drop), Some(()), "all sizes are counted once");
+    assert!(catalog.reserve(1000 - 22).is_none());
 }

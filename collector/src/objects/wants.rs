@@ -22,6 +22,8 @@ const MAX_WANTED: usize = 100_000;
 /// When there are more, this part of them is forgotten, those that were hit longest ago: at once, because
 /// finding them means to look at all.
 const FORGOTTEN_PART: usize = 16;
+/// Longest path that is remembered, bytes.
+const MAX_PATH_BYTES: usize = 512;
 /// Doublings of the lease.
 const MAX_DOUBLINGS: u32 = 5;
 
@@ -41,8 +43,10 @@ struct Shared {
     next_asker: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Want {
+    /// Where an agent has it.
+    path: Arc<str>,
     /// Whose turn it is, and until when.
     asked: Option<(u64, Instant)>,
     /// Uploads of it that are running.
@@ -59,7 +63,15 @@ pub struct Asker {
     id: u64,
 }
 
-/// A running upload; dropping it without [`Uploading::stored`] counts as failed.
+/// A missing object, for people.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) id: ObjectId,
+    pub(super) path: Arc<str>,
+    pub(super) attempts: u32,
+}
+
+/// A running upload; dropping it before [`Wants::stored`] counts as failed.
 #[derive(Debug)]
 pub(super) struct Uploading {
     wants: Wants,
@@ -93,6 +105,32 @@ impl Wants {
         self.len() == 0
     }
 
+    /// All objects that are missing.
+    pub(super) fn all(&self) -> Vec<Wanted> {
+        let shared = self.lock();
+        let wanted = shared.wanted.iter().map(|(id, want)| Wanted {
+            id: id.clone(),
+            path: want.path.clone(),
+            attempts: want.attempts,
+        });
+        wanted.collect()
+    }
+
+    /// Remembers where an agent has a missing object.
+    pub(crate) fn describe(&self, id: &ObjectId, path: &str) {
+        let path = &path[..path.floor_char_boundary(MAX_PATH_BYTES)];
+        if let Some(want) = self.lock().wanted.get_mut(id)
+            && *want.path != *path
+        {
+            want.path = Arc::from(path);
+        }
+    }
+
+    /// The object is there now.
+    pub(super) fn stored(&self, id: &ObjectId) {
+        self.lock().wanted.remove(id);
+    }
+
     /// Notes that an upload runs: nobody else is asked meanwhile.
     pub(super) fn uploading(&self, id: &ObjectId) -> Uploading {
         let now = Instant::now();
@@ -112,7 +150,8 @@ impl Shared {
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(id) {
             self.forget_oldest();
         }
-        let new = Want { asked: None, uploads: 0, attempts: 0, seen: now };
+        let new =
+            Want { path: Arc::from(""), asked: None, uploads: 0, attempts: 0, seen: now };
         self.wanted.entry(id.clone()).or_insert(new)
     }
 
@@ -187,15 +226,6 @@ impl Drop for Asker {
                 want.asked = None;
             }
         }
-    }
-}
-
-// === impl Uploading ===
-
-impl Uploading {
-    /// The object is there now.
-    pub(super) fn stored(self) {
-        self.wants.lock().wanted.remove(&self.id);
     }
 }
 

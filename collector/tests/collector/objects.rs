@@ -6,8 +6,8 @@ use fleetprof_proto::{
     batch::{BatchBuilder, seal},
     ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectId, ObjectKind},
     v1::{
-        Accounting, ObjectFormat, SealedBatch, StatusRequest, TopRequest, UnresolvedReason,
-        UploadHeader, UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
+        Accounting, ListObjectsRequest, ObjectFormat, ObjectInfo, ObjectState, SealedBatch,
+        StatusRequest, TopRequest, UnresolvedReason, UploadHeader, UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
         upload_request::Message,
     },
 };
@@ -194,6 +194,72 @@ async fn objects_without_a_table_say_why() {
     assert!(!metrics.contains("conversions_total{"), "{metrics}");
 }
 
+fn unnamed(size: usize) -> UploadHeader {
+    UploadHeader { size: size as u64, path: "/build/hot".to_owned(), ..UploadHeader::default() }
+}
+
+async fn list(collector: &Running) -> Vec<ObjectInfo> {
+    let mut client = ObjectServiceClient::connect(collector.url()).await.expect("connects");
+    let answer = client.list(ListObjectsRequest::default()).await.expect("answered").into_inner();
+    assert_eq!(answer.total, answer.objects.len() as u64);
+    answer.objects
+}
+
+/// Check that a stripped object that is followed by one with symbols, or by its debug file, is named by
+/// these, that one that says less changes nothing, and that people are told what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn better_objects_replace_worse_ones() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let tool = |name: &str, args: &[&str]| {
+        let status = Command::new(name).args(args).current_dir(work.path()).status();
+        assert!(status.expect("binutils").success(), "{name} {args:?}");
+    };
+    tool("strip", &["--strip-all", "hot", "-o", "stripped"]);
+    tool("strip", &["--strip-debug", "hot", "-o", "functions"]);
+    tool("objcopy", &["--only-keep-debug", "hot", "debug"]);
+    let read = |name: &str| fs::read(work.path().join(name)).expect("read");
+    let collector = Running::start().await;
+    let mut agent = collector.agent().await;
+    agent.deliver(program.batch(agent.instance)).await;
+    let info = &list(&collector).await[0];
+    assert_eq!((info.state(), info.path.as_str()), (ObjectState::Wanted, "/bin/hot"));
+
+    let stripped = read("stripped");
+    let asked = header(&program.id, ObjectFormat::Elf, stripped.len());
+    upload(&collector.url(), asked, &stripped).await.expect("kept");
+    assert_eq!(top_function(&collector).await.0, format!("hot+0x{:x}", program.hot_loop));
+    assert!(!list(&collector).await[0].sources.contains(&"symtab".to_owned()));
+    for (name, format, is_new, function, has_lines) in [
+        ("functions", ObjectFormat::Elf, true, "hot_loop", false),
+        ("stripped", ObjectFormat::Elf, false, "hot_loop", false),
+        ("debug", ObjectFormat::ElfDebug, true, "hot_loop", true),
+        ("debug", ObjectFormat::ElfDebug, false, "hot_loop", true),
+        ("hot", ObjectFormat::Elf, true, "hot_loop", true),
+    ] {
+        let bytes = read(name);
+        let answer = upload(&collector.url(), unnamed(bytes.len()), &bytes).await.expect("taken");
+        assert_eq!((answer.duplicate, answer.format()), (!is_new, format), "{name}");
+        assert_eq!(answer.id, Some((&program.id).into()), "{name}");
+        // The older table serves until the new one is there.
+        let settled = tokio::time::timeout(Duration::from_secs(60), async {
+            while list(&collector).await[0].state() != ObjectState::Ready {
+                tokio::task::yield_now().await;
+            }
+        });
+        settled.await.expect("converted");
+        let (top, file) = top_function(&collector).await;
+        assert_eq!((top.as_str(), file.ends_with("hot.c")), (function, has_lines), "{name}");
+    }
+    let info = &list(&collector).await[0];
+    assert_eq!((info.path.as_str(), info.reason.as_str()), ("/build/hot", ""));
+    assert!(info.sources.contains(&"dwarf".to_owned()) && info.table_bytes > 0, "{info:?}");
+    assert_eq!(info.bytes as usize, program.bytes.len() + read("debug").len());
+
+    let wrong = upload(&collector.url(), unnamed(4), b"text").await.expect_err("no object");
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+}
+
 /// Check that wrong uploads are refused with the reason, and that nothing of them is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_objects_are_refused() {
@@ -235,7 +301,9 @@ async fn wrong_objects_are_refused() {
         (header(&kernel, text, 100), &junk, Code::InvalidArgument, "listing of kernel symbols"),
         (header(&kernel, elf, 100), &junk, Code::InvalidArgument, "must be sent as KALLSYMS"),
         (header(&long, elf, 100), &junk, Code::InvalidArgument, "too long"),
-        (UploadHeader::default(), &junk, Code::InvalidArgument, "no object id"),
+        (UploadHeader::default(), &junk, Code::InvalidArgument, "expected 1 to"),
+        (unnamed(100), &junk, Code::InvalidArgument, "not an ELF file"),
+        (unnamed(99), &junk, Code::InvalidArgument, "were announced"),
     ] {
         let status = upload(&collector.url(), header, bytes).await.expect_err("refused");
         assert_eq!(status.code(), code, "{status:?}");

@@ -139,7 +139,7 @@ impl SourceSet {
     pub const SHARED_DWARF: Self = Self(1 << 5);
     /// Debug information that was split off at compile time.
     pub const SPLIT_DWARF: Self = Self(1 << 6);
-    /// Functions that another crate added.
+    /// Functions that another crate added: a language's own tables.
     pub const OTHER: Self = Self(1 << 7);
     /// A file that the debug information names was not given: with it, the table would say more.
     pub const INCOMPLETE: Self = Self(1 << 16);
@@ -150,6 +150,23 @@ impl SourceSet {
     #[must_use]
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Its members in words.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (Self::DWARF, "dwarf"),
+            (Self::SHARED_DWARF, "shared"),
+            (Self::SPLIT_DWARF, "split"),
+            (Self::SYMTAB, "symtab"),
+            (Self::MINI_DEBUG_INFO, "mini"),
+            (Self::DYNSYM, "dynsym"),
+            (Self::PLT, "plt"),
+            (Self::OTHER, "go"),
+            (Self::INCOMPLETE, "incomplete"),
+            (Self::DAMAGED, "damaged"),
+        ];
+        all.into_iter().filter(move |(one, _)| self.has(*one)).map(|(_, name)| name)
     }
 
     /// Adds `other`.

@@ -99,7 +99,7 @@ fn compare(flags: &[&str], linker: &str) {
         let found = frames(found);
         // Debug information says nothing of what is behind the code of a function, and puts the name
         // of no file into a directory. The linker marks assembly in the symbol table.
-        let is_padding = llvm.is_empty() && found[0].line == 0;
+        let is_padding = llvm.is_empty() && found.first().is_none_or(|frame| frame.line == 0);
         let of_file = |frame: &Frame| frame.file.trim_start_matches("./").to_owned();
         let of_function = |frame: &Frame| frame.function.trim_end_matches(".abi0").to_owned();
         let llvm = llvm.iter().map(|frame| Frame {

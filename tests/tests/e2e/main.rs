@@ -9,4 +9,5 @@ mod hostile;
 mod programs;
 mod record;
 mod run;
+mod symbols;
 mod unwinding;

@@ -239,6 +239,13 @@ impl Service {
 
 #[tonic::async_trait]
 impl ObjectService for Service {
+    async fn list(
+        &self,
+        _: Request<v1::ListObjectsRequest>,
+    ) -> Result<Response<v1::ListObjectsResponse>, Status> {
+        Err(Status::unimplemented("agents do not list objects"))
+    }
+
     async fn upload(
         &self,
         request: Request<Streaming<v1::UploadRequest>>,
@@ -250,7 +257,7 @@ impl ObjectService for Service {
                 return Err(Status::unavailable("disk full"));
             }
             if books.has_all_objects {
-                return Ok(Response::new(v1::UploadResponse { duplicate: true }));
+                return Ok(Response::new(v1::UploadResponse { duplicate: true, ..Default::default() }));
             }
         }
         let mut requests = request.into_inner();
@@ -270,6 +277,6 @@ impl ObjectService for Service {
         }
         let id = ObjectId::try_from(header.id.as_ref().unwrap()).unwrap();
         self.books.lock().unwrap().objects.insert(id, (header, content));
-        Ok(Response::new(v1::UploadResponse { duplicate: false }))
+        Ok(Response::new(v1::UploadResponse::default()))
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! ID.elf, ID.kallsyms   the object as it was uploaded
+//! ID.debug              a separate file with its symbols and debug information
+//! ID.path               where it was on a host, for people
 //! ID.symtab             its symbol table
 //! ID.failed             why it has none: version of the converter, then the reason
 //! ```
@@ -17,6 +19,8 @@ pub(super) const MAX_NAME_BYTES: usize = 240;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::objects) enum Format {
     Elf,
+    /// Goes with an ELF file, which may come later.
+    Debug,
     Kallsyms,
 }
 
@@ -24,6 +28,7 @@ pub(in crate::objects) enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Object(Format),
+    Path,
     Table,
     Failure,
 }
@@ -34,8 +39,17 @@ impl Format {
     pub(in crate::objects) fn of_wire(format: ObjectFormat) -> Option<Self> {
         match format {
             ObjectFormat::Elf => Some(Self::Elf),
+            ObjectFormat::ElfDebug => Some(Self::Debug),
             ObjectFormat::Kallsyms => Some(Self::Kallsyms),
             ObjectFormat::Unspecified => None,
+        }
+    }
+
+    pub(in crate::objects) fn to_wire(self) -> ObjectFormat {
+        match self {
+            Self::Elf => ObjectFormat::Elf,
+            Self::Debug => ObjectFormat::ElfDebug,
+            Self::Kallsyms => ObjectFormat::Kallsyms,
         }
     }
 }
@@ -43,7 +57,9 @@ impl Format {
 pub(super) fn file_name(id: &ObjectId, kept: Kept) -> String {
     let extension = match kept {
         Kept::Object(Format::Elf) => "elf",
+        Kept::Object(Format::Debug) => "debug",
         Kept::Object(Format::Kallsyms) => "kallsyms",
+        Kept::Path => "path",
         Kept::Table => "symtab",
         Kept::Failure => "failed",
     };
@@ -53,7 +69,9 @@ pub(super) fn file_name(id: &ObjectId, kept: Kept) -> String {
 pub(super) fn parse_name(path: &Path) -> Option<(ObjectId, Kept)> {
     let kept = match path.extension()?.to_str()? {
         "elf" => Kept::Object(Format::Elf),
+        "debug" => Kept::Object(Format::Debug),
         "kallsyms" => Kept::Object(Format::Kallsyms),
+        "path" => Kept::Path,
         "symtab" => Kept::Table,
         "failed" => Kept::Failure,
         _ => return None,

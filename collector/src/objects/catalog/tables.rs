@@ -13,7 +13,7 @@ use fleetprof_symbolizer::CONVERTER_VERSION;
 use tracing::warn;
 
 use super::{
-    Catalog,
+    Catalog, Stored,
     files::{Format, Kept},
 };
 use crate::store::write_whole;
@@ -66,7 +66,12 @@ pub(crate) enum NamesOf {
 pub(in crate::objects) struct ToConvert {
     pub(in crate::objects) id: ObjectId,
     pub(in crate::objects) path: PathBuf,
+    /// A separate file with its debug information.
+    pub(in crate::objects) debug: Option<PathBuf>,
+    /// Size of both.
     pub(in crate::objects) bytes: u64,
+    /// Tells these files from later ones.
+    version: u64,
 }
 
 // === impl Catalog ===
@@ -75,8 +80,9 @@ impl Catalog {
     /// Where the names of an object come from, if it is there.
     pub(crate) fn names_of(&self, id: &ObjectId) -> Option<NamesOf> {
         let stored = self.shared.read().get(id)?.clone();
+        let (format, _) = stored.file?;
         Some(match stored.table {
-            Table::NotNeeded => NamesOf::Listing(self.path(id, Kept::Object(stored.format))),
+            Table::NotNeeded => NamesOf::Listing(self.path(id, Kept::Object(format))),
             Table::Waiting => NamesOf::Waiting,
             Table::Ready { revision, .. } => {
                 NamesOf::Table { path: self.path(id, Kept::Table), revision }
@@ -88,44 +94,49 @@ impl Catalog {
     /// Objects that wait for their tables.
     pub(in crate::objects) fn to_convert(&self) -> Vec<ToConvert> {
         let objects = self.shared.read();
-        let waiting = objects.iter().filter(|(_, stored)| stored.table.is_waiting());
-        waiting.map(|(id, stored)| self.job(id, stored.bytes)).collect()
+        objects.iter().filter_map(|(id, stored)| self.job(id, stored)).collect()
     }
 
     /// The same of one object, if it waits.
     pub(in crate::objects) fn waits(&self, id: &ObjectId) -> Option<ToConvert> {
-        let objects = self.shared.read();
-        let stored = objects.get(id).filter(|stored| stored.table.is_waiting())?;
-        Some(self.job(id, stored.bytes))
+        self.shared.read().get(id).and_then(|stored| self.job(id, stored))
     }
 
-    fn job(&self, id: &ObjectId, bytes: u64) -> ToConvert {
-        ToConvert { id: id.clone(), path: self.path(id, Kept::Object(Format::Elf)), bytes }
+    fn job(&self, id: &ObjectId, stored: &Stored) -> Option<ToConvert> {
+        let (_, bytes) = stored.file.filter(|_| stored.needs_table())?;
+        let path = |format| self.path(id, Kept::Object(format));
+        Some(ToConvert {
+            id: id.clone(),
+            path: path(Format::Elf),
+            debug: stored.debug.map(|_| path(Format::Debug)),
+            bytes: bytes.saturating_add(stored.debug.unwrap_or(0)),
+            version: stored.version,
+        })
     }
 
-    /// Puts a new table in its place, durably.
+    /// Puts the table that was made of `job` in its place, durably.
     pub(in crate::objects) fn adopt_table(
         &self,
-        id: &ObjectId,
+        job: &ToConvert,
         file: &Path,
         bytes: u64,
     ) -> io::Result<()> {
         File::open(file)?.sync_all()?;
-        fs::rename(file, self.path(id, Kept::Table))?;
+        fs::rename(file, self.path(&job.id, Kept::Table))?;
         File::open(&self.shared.dir)?.sync_all()?;
-        self.settle(id, Table::Ready { bytes, revision: fastrand::u64(..) });
+        self.settle(job, Table::ready(bytes));
         Ok(())
     }
 
     /// Notes that an object has no table. Should that not be kept, it is found again after a restart.
-    pub(in crate::objects) fn refuse(&self, id: &ObjectId, failure: Failure) {
+    pub(in crate::objects) fn refuse(&self, job: &ToConvert, failure: Failure) {
         if failure.retry_at.is_none() {
-            let path = self.path(id, Kept::Failure);
+            let path = self.path(&job.id, Kept::Failure);
             if let Err(error) = write_whole(&path, &failure.record()) {
                 warn!(path = %path.display(), %error, "cannot keep why a conversion failed");
             }
         }
-        self.settle(id, Table::Failed(failure));
+        self.settle(job, Table::Failed(failure));
     }
 
     /// Asks for another table in place of one that is damaged or too old, or after a failure that may
@@ -139,63 +150,53 @@ impl Catalog {
             Table::Waiting | Table::NotNeeded => false,
         };
         if again {
-            let before = stored.table.bytes();
+            let before = stored.all_bytes();
             stored.table = Table::Waiting;
-            let mut used = self.shared.used();
-            used.stored = used.stored.saturating_sub(before);
+            self.shared.used().change(before, stored.all_bytes());
         }
         again
     }
 
-    fn settle(&self, id: &ObjectId, table: Table) {
+    fn settle(&self, job: &ToConvert, table: Table) {
         let mut objects = self.shared.write();
-        let Some(stored) = objects.get_mut(id) else { return };
-        let mut used = self.shared.used();
-        used.stored = used.stored.saturating_sub(stored.table.bytes()).saturating_add(table.bytes());
-        stored.table = table;
+        let Some(stored) = objects.get_mut(&job.id) else { return };
+        let before = stored.all_bytes();
+        // Files that came meanwhile are not in it.
+        let is_stale = stored.version != job.version;
+        match (&stored.table, &table) {
+            // A table of older files says more than none.
+            (Table::Ready { .. }, Table::Failed(_)) => {}
+            _ => stored.table = table,
+        }
+        match stored.table {
+            Table::Ready { .. } => stored.renew = is_stale,
+            _ if is_stale => stored.table = Table::Waiting,
+            _ => stored.renew = false,
+        }
+        self.shared.used().change(before, stored.all_bytes());
     }
 }
 
 // === impl Table ===
 
 impl Table {
-    /// Of an object that was just received.
-    pub(super) fn of_new(format: Format) -> Self {
-        match format {
-            Format::Elf => Self::Waiting,
-            Format::Kallsyms => Self::NotNeeded,
-        }
+    pub(super) fn ready(bytes: u64) -> Self {
+        Self::Ready { bytes, revision: fastrand::u64(..) }
     }
 
-    /// Takes a file into account that lies beside the object.
-    pub(super) fn found(&mut self, kept: Kept, path: &Path, bytes: u64) {
-        match (kept, &*self) {
-            // That it is whole and of this version is seen when it is opened.
-            (Kept::Table, Self::Waiting | Self::Failed(_)) => {
-                *self = Self::Ready { bytes, revision: fastrand::u64(..) };
-            }
-            (Kept::Failure, Self::Waiting) => {
-                if let Some(failure) = Failure::read(path) {
-                    *self = Self::Failed(failure);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::objects) fn bytes(&self) -> u64 {
         match self {
             Self::Ready { bytes, .. } => *bytes,
             _ => 0,
         }
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self, Self::Waiting)
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self, Self::Failed(_))
+    /// Why there is none.
+    pub(in crate::objects) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
     }
 }
 
@@ -224,7 +225,7 @@ impl Failure {
     }
 
     /// `None` when it is another converter's, or none.
-    fn read(path: &Path) -> Option<Self> {
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
         let text = text.strip_prefix(&format!("converter {CONVERTER_VERSION}\n"))?;
         let (reason, why) = text.split_once('\n')?;

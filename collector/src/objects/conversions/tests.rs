@@ -50,7 +50,7 @@ fn what_is_waited_for_comes_first() {
     queue.add_first(&job(2));
     queue.add(&job(2));
     assert_eq!(queue.next(Lane::Any, &catalog).map(|job| job.id), Some(object(0)));
-    catalog.refuse(&object(1), Failure::of_object("no ELF file", Reason::BadObject));
+    catalog.refuse(&job(1), Failure::of_object("no ELF file", Reason::BadObject));
     assert_eq!(queue.next(Lane::Any, &catalog).map(|job| job.id), Some(object(3)), "1 is settled");
     assert_eq!(queue.next(Lane::Any, &catalog).map(|job| job.id), None, "2 is being made");
 }

@@ -1,0 +1,75 @@
+//! Names that come from a build pipeline, for code that ran before.
+
+use std::{fs, process::Command};
+
+use fleetprof_tests::{
+    agent::Agent,
+    cli,
+    machine::machine,
+    programs::{Burning, Program},
+    wait,
+};
+use serde_json::Value;
+
+use crate::fixture::{Lab, SOON};
+
+const NAME: &str = "pipeline";
+
+/// The functions of the program's service, as they are called now.
+fn functions(lab: &Lab) -> Vec<String> {
+    let top = cli::json(lab.port(), &["top", NAME]);
+    let function = |row: &Value| row["function"].as_str().unwrap_or_default().to_owned();
+    cli::rows(&top).iter().map(function).collect()
+}
+
+// Check that a program that runs stripped, and whose agent uploads nothing, is listed as wanted and has
+// no names; that its build with symbols gives them to what was stored before, also after a restart; and
+// what the command says of files that are no better, no programs, or not there.
+#[test]
+fn a_build_pipeline_names_what_ran_before() {
+    let _machine = machine();
+    let lab = Lab::new();
+    let (whole, stripped) = (lab.path().join("whole"), lab.path().join(NAME));
+    fs::copy(Program::C.path(), &whole).expect("copied");
+    let mut strip = Command::new("strip");
+    let status = strip.arg("--strip-all").arg("-o").arg(&stripped).arg(&whole).status();
+    assert!(status.expect("binutils").success());
+
+    let collector = lab.collector();
+    let agent = Agent::start(&lab.nameless().at(199));
+    let mut burning = Burning::start_file(&stripped, 1, &[]);
+    let unnamed = format!("{NAME}+0x");
+    wait::until("the program to be seen", SOON, || {
+        functions(&lab).iter().any(|name| name.starts_with(&unnamed)).then_some(())
+    });
+    let report = burning.stop();
+    let hot: Vec<String> = report.shares().keys().map(|name| (*name).to_owned()).collect();
+    agent.stop();
+    let named = |functions: &[String]| hot.iter().any(|name| functions.contains(name));
+    assert!(!named(&functions(&lab)));
+    let path = stripped.to_string_lossy();
+    let wanted = cli::json(lab.port(), &["objects", "--state", "wanted"]);
+    assert!(cli::row(&wanted, "path", &path).is_some(), "{path} is not in {wanted}");
+
+    let (whole, missing) = (whole.to_string_lossy(), lab.path().join("missing"));
+    let missing = missing.to_string_lossy();
+    let upload = |files: &[&str]| cli::run(lab.port(), &[&["objects", "upload"], files].concat());
+    let said = upload(&[&whole]).success("objects upload");
+    assert!(said.contains(": uploaded, binary of file-gnu-"), "{said}");
+    wait::until("names", SOON, || named(&functions(&lab)).then_some(()));
+    let said = upload(&[&path]).success("objects upload");
+    assert!(said.contains("the collector has as much of it"), "{said}");
+    let text = lab.path().join("text");
+    fs::write(&text, "no program").expect("written");
+    let text = text.to_string_lossy();
+    let words = ["No such file", "not an ELF file", "2 of 3 files were not uploaded"];
+    upload(&[&missing, &text, &whole]).complaint("objects upload", &words);
+
+    let ready = cli::json(lab.port(), &["objects", "--state", "ready"]);
+    let object = cli::row(&ready, "path", &whole).expect("it is there");
+    let sources = object["sources"].as_array().expect("an array");
+    assert!(sources.contains(&Value::from("dwarf")), "{object}");
+    collector.stop();
+    let _collector = lab.collector();
+    assert!(named(&functions(&lab)));
+}
