@@ -247,13 +247,9 @@ pub(crate) struct UploadArgs {
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ObjectState {
-    /// not there; agents that have it are asked for it
     Wanted,
-    /// there, its symbol table is being made
     Waiting,
-    /// its code has names
     Ready,
-    /// there, no symbol table can be made of it
     Failed,
 }
 

@@ -85,9 +85,11 @@ Examples:
 JSON: {\"collector\", \"version\", \"started\", \"store\": {}, \"agents\": [{}], \"objects\": {}}";
 
 pub(crate) const OBJECTS: &str = "\
-What failed comes first, then what is wanted. SYMBOLS is what the symbol table was made from: dwarf
-(lines and inlined calls), symtab or mini (functions), dynsym and plt (what the dynamic linker needs),
-go (Go's own tables); incomplete and damaged say that there could be more. Of what failed it is why.
+STATE is failed (no symbol table can be made of it), wanted (not there; ASKED is how often agents
+were), waiting (its table is being made) or ready. SYMBOLS is what the table was made from: dwarf
+(lines and inlined calls), symtab and mini (functions), dynsym and plt (what the dynamic linker
+needs), go (Go's own tables); incomplete and damaged say that there could be more. Of what failed
+it is the reason.
 
 Examples:
   fleetprof objects
@@ -98,9 +100,10 @@ Examples:
 JSON: [{\"id\", \"state\", \"path\", \"bytes\", \"table_bytes\", \"sources\": [], \"reason\", \"attempts\"}]";
 
 pub(crate) const OBJECTS_UPLOAD: &str = "\
-For build pipelines: profiles of stripped binaries get names and lines from what was built, also those
-that are stored already. Files belong to the code that has their build ID (link with --build-id). One
-that says no more than what is there changes nothing. All are tried; it is an error if one is refused.
+For build pipelines: profiles of stripped binaries get names and lines from what was built, also
+those that are stored already. A file belongs to the code that has its build ID: link with
+--build-id. One that says no more than what is there changes nothing. All are tried; it is an error
+if one is refused.
 
 Examples:
   fleetprof objects upload target/release/server

@@ -57,8 +57,9 @@ fn the_page_shows_the_help() {
 #[test]
 fn help_and_version_are_there() {
     for command in COMMANDS {
-        let by_flag = help(&[command]);
-        let output = crate::run::command(None, &["help", command]).output();
+        let by_flag = help(&words(command));
+        let by_word = [&["help"], &*words(command)].concat();
+        let output = crate::run::command(None, &by_word).output();
         let by_word = ran(output.expect("the binary runs")).text();
         assert_eq!(by_flag, by_word.trim_end(), "{command}");
         assert!(by_flag.contains("Examples:\n  fleetprof "), "{command} teaches by example");

@@ -17,7 +17,7 @@ const NAME: &str = "pipeline";
 
 /// The functions of the program's service, as they are called now.
 fn functions(lab: &Lab) -> Vec<String> {
-    let top = cli::json(lab.port(), &["top", NAME]);
+    let top = cli::json(lab.port(), &["top", &format!("{{comm=\"{NAME}\"}}")]);
     let function = |row: &Value| row["function"].as_str().unwrap_or_default().to_owned();
     cli::rows(&top).iter().map(function).collect()
 }
