@@ -8,10 +8,10 @@ mod url;
 use std::{error::Error as StdError, future::Future, io, iter, time::Duration};
 
 use fleetprof_proto::v1::{
-    Coverage, LabelsRequest, LabelsResponse, ListObjectsRequest, ListObjectsResponse, ProfileRequest, SeriesRequest, SeriesResponse,
-    ServicesRequest, ServicesResponse, StatusRequest, StatusResponse, TopRequest, TopResponse,
-    UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
-    query_service_client::QueryServiceClient,
+    Coverage, LabelsRequest, LabelsResponse, ListObjectsRequest, ListObjectsResponse,
+    ProfileRequest, SeriesRequest, SeriesResponse, ServicesRequest, ServicesResponse,
+    StatusRequest, StatusResponse, TopRequest, TopResponse, UploadRequest, UploadResponse,
+    object_service_client::ObjectServiceClient, query_service_client::QueryServiceClient,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::{self, error::Elapsed};
@@ -89,7 +89,8 @@ impl Client {
         };
         let inner =
             QueryServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let objects = ObjectServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let objects =
+            ObjectServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { inner, objects, peer: Peer { url, limit: args.timeout, heard } })
     }
 

@@ -141,10 +141,8 @@ impl Collector {
             CpuPool::new(config.objects.max_uploads),
             metrics.clone(),
         );
-        let limits = SymbolLimits {
-            memory_bytes: config.symbol_memory,
-            patience: config.symbol_patience,
-        };
+        let limits =
+            SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
         let symbols = Symbols::new(catalog.clone(), conversions, limits, metrics.clone());
         let queries = Queries::new(QueryParts {
             store: store.clone(),

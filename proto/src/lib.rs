@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod chunk;
 pub mod ids;
 pub mod labels;
 pub mod pprof;

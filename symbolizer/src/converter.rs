@@ -111,6 +111,7 @@ impl Converter {
             let unfit = || WorkerFailure::Protocol(io::ErrorKind::InvalidData.into());
             reply.into_result().ok_or_else(unfit)
         });
-        outcome.map_err(|failure| ConversionError::Lost(format!("its conversion failed: {failure}")))
+        outcome
+            .map_err(|failure| ConversionError::Lost(format!("its conversion failed: {failure}")))
     }
 }

@@ -17,10 +17,10 @@ const MAX_ANSWERS: usize = 1024;
 /// # Panics
 /// When symbols do not survive being sent again.
 pub fn wire(bytes: &[u8]) {
-    if let Ok(Some(hello)) = receive::<Hello>(&mut Cursor::new(bytes)) {
-        if let Some(Work::Symbolize(options)) = hello.work {
-            let _options = options.into_options();
-        }
+    if let Ok(Some(Hello { work: Some(Work::Symbolize(options)), .. })) =
+        receive::<Hello>(&mut Cursor::new(bytes))
+    {
+        let _options = options.into_options();
     }
     if let Ok(Some(question)) = receive::<Question>(&mut Cursor::new(bytes)) {
         let again = Question::new(&question.source(), question.depth(), &question.addresses);

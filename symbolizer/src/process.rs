@@ -121,7 +121,6 @@ impl<R: Message + Default + 'static> Worker<R> {
             Err(RecvTimeoutError::Timeout) => Err(WorkerFailure::Timeout(timeout)),
         }
     }
-
 }
 
 impl<R> Worker<R> {

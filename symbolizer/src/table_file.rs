@@ -155,11 +155,7 @@ impl TableNames {
         frames.iter().map(&mut line).collect()
     }
 
-    fn function(
-        &mut self,
-        table: &Table<Mmap>,
-        text: symtab::Text,
-    ) -> Result<FunctionName, Miss> {
+    fn function(&mut self, table: &Table<Mmap>, text: symtab::Text) -> Result<FunctionName, Miss> {
         if let Some(known) = self.functions.get(&text) {
             return Ok(known.clone());
         }

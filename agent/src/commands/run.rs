@@ -310,6 +310,7 @@ impl ObjectSource for Sources {
                 OpenObjectError::Open { path: id.to_string(), source: error }
             }
         })?;
+        let source = source.outlined();
         Ok(Upload {
             format: source.format(),
             size: source.size(),

@@ -11,6 +11,7 @@ mod intern;
 mod lru;
 mod memory;
 pub mod open;
+mod outline;
 pub mod registry;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,7 +8,7 @@ use std::{
 use fleetprof_proto::{ids::ObjectId, v1::ObjectFormat};
 use thiserror::Error;
 
-use super::guard::Stalled;
+use super::{guard::Stalled, outline::Outlined};
 
 /// An object that can be read now. Reading gives at most [`size`](Self::size) bytes; fewer when the
 /// file shrinks meanwhile. Reading a file may block: do it where that is allowed.
@@ -21,7 +21,15 @@ pub struct UploadSource {
 
 #[derive(Debug)]
 enum Content {
-    File { file: io::Take<File>, size: u64 },
+    File {
+        file: io::Take<File>,
+        size: u64,
+    },
+    /// The same without code and data.
+    Outline {
+        outline: Outlined,
+        size: u64,
+    },
     Bytes(Cursor<Vec<u8>>),
 }
 
@@ -59,6 +67,19 @@ impl UploadSource {
         Self { format, path, content: Content::Bytes(Cursor::new(bytes)) }
     }
 
+    /// With zeros in place of what symbols do not need: a file's code and data. Reads its headers,
+    /// which may block.
+    #[must_use]
+    pub fn outlined(self) -> Self {
+        let content = match self.content {
+            Content::File { file, size } => {
+                Content::Outline { outline: Outlined::new(file.into_inner(), size), size }
+            }
+            other => other,
+        };
+        Self { content, ..self }
+    }
+
     /// What the bytes are.
     pub fn format(&self) -> ObjectFormat {
         self.format
@@ -67,7 +88,7 @@ impl UploadSource {
     /// How many there are.
     pub fn size(&self) -> u64 {
         match &self.content {
-            Content::File { size, .. } => *size,
+            Content::File { size, .. } | Content::Outline { size, .. } => *size,
             Content::Bytes(bytes) => bytes.get_ref().len() as u64,
         }
     }
@@ -76,6 +97,7 @@ impl UploadSource {
     pub fn as_file(&self) -> Option<&File> {
         match &self.content {
             Content::File { file, .. } => Some(file.get_ref()),
+            Content::Outline { outline, .. } => Some(outline.file()),
             Content::Bytes(_) => None,
         }
     }
@@ -83,7 +105,7 @@ impl UploadSource {
     /// The bytes, where there is no file.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.content {
-            Content::File { .. } => None,
+            Content::File { .. } | Content::Outline { .. } => None,
             Content::Bytes(bytes) => Some(bytes.get_ref()),
         }
     }
@@ -98,6 +120,7 @@ impl Read for UploadSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.content {
             Content::File { file, .. } => file.read(buffer),
+            Content::Outline { outline, .. } => outline.read(buffer),
             Content::Bytes(bytes) => bytes.read(buffer),
         }
     }

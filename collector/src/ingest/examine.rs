@@ -148,6 +148,7 @@ fn hottest_objects(batch: &Batch) -> Vec<(ObjectId, String)> {
         }
     }
     let mut objects: Vec<_> = by_object.into_iter().collect();
-    objects.sort_unstable_by(|(a, (more, _)), (b, (less, _))| less.cmp(more).then_with(|| a.cmp(b)));
+    objects
+        .sort_unstable_by(|(a, (more, _)), (b, (less, _))| less.cmp(more).then_with(|| a.cmp(b)));
     objects.into_iter().map(|(object, (_, path))| (object, path.to_owned())).collect()
 }

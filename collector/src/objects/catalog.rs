@@ -18,7 +18,7 @@ use fleetprof_symbolizer::identity::{self, SymbolLevel};
 use thiserror::Error;
 use tracing::warn;
 
-pub(super) use files::Format;
+pub(super) use files::{Format, space_of};
 use files::{Kept, file_name};
 pub(crate) use tables::{Failure, NamesOf};
 pub(super) use tables::{Table, ToConvert};
@@ -277,6 +277,16 @@ impl Stored {
 }
 
 // === impl Reservation ===
+
+impl Reservation {
+    /// Less is needed than was thought.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        let needless = self.bytes.saturating_sub(bytes);
+        self.bytes -= needless;
+        let mut used = self.shared.used();
+        used.reserved = used.reserved.saturating_sub(needless);
+    }
+}
 
 impl Drop for Reservation {
     fn drop(&mut self) {

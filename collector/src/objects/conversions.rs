@@ -265,11 +265,7 @@ impl Shared {
     }
 
     /// A word for counters, and whether the object is settled.
-    fn settle(
-        &self,
-        job: &ToConvert,
-        made: Result<Made, ConversionError>,
-    ) -> (&'static str, bool) {
+    fn settle(&self, job: &ToConvert, made: Result<Made, ConversionError>) -> (&'static str, bool) {
         let id = &job.id;
         match made {
             Ok(Made { report, without_debug_info }) => {

@@ -31,9 +31,8 @@ pub(super) fn list(
         let info = ObjectInfo { id: Some((&id).into()), ..describe(&stored) };
         (id, info)
     });
-    let asked = |info: &ObjectInfo| {
-        request.states.is_empty() || request.states.contains(&info.state)
-    };
+    let asked =
+        |info: &ObjectInfo| request.states.is_empty() || request.states.contains(&info.state);
     let mut found: Vec<_> = wanted.chain(stored).filter(|(_, info)| asked(info)).collect();
     let urgency = |state: i32| match ObjectState::try_from(state) {
         Ok(ObjectState::Failed) => 0,

@@ -3,11 +3,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
 
-use fleetprof_proto::ids::{ObjectId, ObjectKind};
+use fleetprof_proto::{
+    chunk::UnpackError,
+    ids::{ObjectId, ObjectKind},
+};
 use fleetprof_symbolizer::{
     identity::{self, IdentityError, ObjectIdentity, SymbolLevel},
     kallsyms::{Kallsyms, KallsymsError, MAX_LISTING_BYTES},
@@ -15,7 +18,7 @@ use fleetprof_symbolizer::{
 use thiserror::Error;
 use tracing::warn;
 
-use super::catalog::Format;
+use super::catalog::{Format, space_of};
 
 /// A file that is being received. Removed when dropped, unless it was renamed.
 #[derive(Debug)]
@@ -62,6 +65,9 @@ pub(super) enum Unacceptable {
         /// The format that is accepted for it.
         expected: &'static str,
     },
+    /// A chunk is damaged.
+    #[error(transparent)]
+    Chunk(#[from] UnpackError),
     /// The disk failed, or is full.
     #[error("cannot keep the object: {0}")]
     Io(#[from] io::Error),
@@ -82,14 +88,17 @@ impl Incoming {
         if self.received > self.expected {
             return Err(self.wrong_size());
         }
+        if chunk.iter().all(|byte| *byte == 0) {
+            // A hole, which takes no space.
+            self.file.seek_relative(chunk.len() as i64)?;
+            return Ok(());
+        }
         Ok(self.file.write_all(chunk)?)
     }
 
-    /// Checks what came and makes it durable.
-    pub(super) fn finish(&self, claimed: &ObjectId, format: Format) -> Result<(), Unacceptable> {
-        if self.received != self.expected {
-            return Err(self.wrong_size());
-        }
+    /// Checks what came and makes it durable. Answers how many bytes of the disk it takes.
+    pub(super) fn finish(&self, claimed: &ObjectId, format: Format) -> Result<u64, Unacceptable> {
+        self.whole()?;
         match format {
             Format::Elf => self.check_elf(claimed)?,
             Format::Debug => {
@@ -100,7 +109,16 @@ impl Incoming {
             }
             Format::Kallsyms => self.check_listing()?,
         }
-        Ok(self.file.sync_all()?)
+        self.file.sync_all()?;
+        Ok(space_of(&self.file.metadata()?))
+    }
+
+    /// All that was announced is there, a hole at the end included.
+    fn whole(&self) -> Result<(), Unacceptable> {
+        if self.received != self.expected {
+            return Err(self.wrong_size());
+        }
+        Ok(self.file.set_len(self.expected)?)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -118,6 +136,7 @@ impl Incoming {
 
     /// What an ELF file is.
     pub(super) fn identify(&self) -> Result<ObjectIdentity, Unacceptable> {
+        self.whole()?;
         identity::identify(&self.file).map_err(|error| match error {
             IdentityError::Io(error) => Unacceptable::Io(error),
             error => Unacceptable::NotAnObject(error),
@@ -161,6 +180,7 @@ impl Unacceptable {
             Self::NotAnObject(_) | Self::NotAListing(_) => "not_an_object",
             Self::NoSymbols => "no_symbols",
             Self::Format { .. } => "format",
+            Self::Chunk(_) => "chunk",
             Self::Io(_) => "io",
         }
     }

@@ -2,12 +2,12 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use fleetprof_proto::{
+    chunk::{MAX_CHUNK_BYTES, unpack},
     ids::{ObjectId, ObjectKind},
     v1::{
-        self, ListObjectsRequest, ListObjectsResponse, UploadHeader, UploadRequest,
-        UploadResponse, object_service_server::ObjectService, upload_request::Message,
+        self, ListObjectsRequest, ListObjectsResponse, UploadHeader, UploadRequest, UploadResponse,
+        object_service_server::ObjectService, upload_request::Message,
     },
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -28,8 +28,8 @@ use crate::{
     metrics::{Metrics, ReasonLabel},
 };
 
-/// Largest chunk accepted, bytes.
-const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Longest chunk accepted, bytes: what cannot be compressed becomes a little longer.
+const MAX_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES + (16 << 10);
 
 /// The service. Cloning shares it.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl Objects {
 
     /// Largest message that is read at all, bytes.
     pub fn max_message_bytes(&self) -> usize {
-        MAX_CHUNK_BYTES + (64 << 10)
+        MAX_MESSAGE_BYTES + (64 << 10)
     }
 
     async fn next(
@@ -149,15 +149,21 @@ impl Objects {
         let created = self.pool.run(move || Incoming::create(&scratch, size)).await;
         let mut incoming = created.map_err(internal)?.map_err(|error| refuse(error.into()))?;
         while let Some(message) = self.next(requests).await? {
-            let Message::Chunk(chunk) = message else {
-                return Err(Status::invalid_argument("a second header in one upload"));
+            let (chunk, is_packed) = match message {
+                Message::Header(_) => {
+                    return Err(Status::invalid_argument("a second header in one upload"));
+                }
+                Message::Chunk(chunk) => (chunk, false),
+                Message::Packed(chunk) => (chunk, true),
             };
-            if chunk.len() > MAX_CHUNK_BYTES {
+            if chunk.len() > MAX_MESSAGE_BYTES {
                 let text = format!("chunk of {} bytes: at most {MAX_CHUNK_BYTES}", chunk.len());
                 return Err(Status::invalid_argument(text));
             }
-            let chunk = Bytes::from(chunk);
-            let write = move || incoming.write(&chunk).map(|()| incoming);
+            let write = move || {
+                let chunk = if is_packed { unpack(&chunk)? } else { chunk };
+                incoming.write(&chunk).map(|()| incoming)
+            };
             incoming = self.pool.run(write).await.map_err(internal)?.map_err(refuse)?;
         }
         Ok(incoming)
@@ -167,7 +173,7 @@ impl Objects {
         &self,
         incoming: Incoming,
         announced: &Announced,
-        reservation: Reservation,
+        mut reservation: Reservation,
     ) -> Result<Kept, Status> {
         let (catalog, path) = (self.catalog.clone(), announced.path.clone());
         let what = announced.what.clone();
@@ -177,7 +183,7 @@ impl Objects {
                 Some(what) => what,
                 None => identify(&incoming)?,
             };
-            incoming.finish(&id, format)?;
+            reservation.shrink_to(incoming.finish(&id, format)?);
             if replace {
                 let level = incoming.identify()?.contents.level();
                 if catalog.has_as_good(&id, format, level) {
@@ -225,7 +231,7 @@ impl ObjectService for Objects {
         let mut requests = request.into_inner();
         let header = match self.next(&mut requests).await? {
             Some(Message::Header(header)) => header,
-            Some(Message::Chunk(_)) | None => {
+            Some(Message::Chunk(_) | Message::Packed(_)) | None => {
                 return Err(Status::invalid_argument("the first request must be a header"));
             }
         };

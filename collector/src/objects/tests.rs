@@ -148,7 +148,7 @@ fn tables_and_failures_are_found_at_the_start() {
     assert_eq!((&*failure.why, failure.reason), ("too large\nby far", Reason::BadObject));
     assert!(!catalog.convert_again(&object(2), None), "it would fail again");
     assert!(matches!(catalog.names_of(&object(3)), Some(NamesOf::Waiting)), "it may not");
-    assert!(matches!(catalog.names_of(&object(5)), None));
+    assert!(catalog.names_of(&object(5)).is_none());
 }
 
 /// Check that a table that is damaged is made again, but not one that has replaced it meanwhile.

@@ -150,8 +150,7 @@ impl Shared {
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(id) {
             self.forget_oldest();
         }
-        let new =
-            Want { path: Arc::from(""), asked: None, uploads: 0, attempts: 0, seen: now };
+        let new = Want { path: Arc::from(""), asked: None, uploads: 0, attempts: 0, seen: now };
         self.wanted.entry(id.clone()).or_insert(new)
     }
 

@@ -7,8 +7,8 @@ use fleetprof_proto::{
     ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectId, ObjectKind},
     v1::{
         Accounting, ListObjectsRequest, ObjectFormat, ObjectInfo, ObjectState, SealedBatch,
-        StatusRequest, TopRequest, UnresolvedReason, UploadHeader, UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
-        upload_request::Message,
+        StatusRequest, TopRequest, UnresolvedReason, UploadHeader, UploadRequest, UploadResponse,
+        object_service_client::ObjectServiceClient, upload_request::Message,
     },
 };
 use fleetprof_symbolizer::identity;

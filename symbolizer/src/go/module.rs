@@ -59,8 +59,7 @@ impl<'a> Module<'a> {
         let text = words.at(at.checked_add(TEXT_AT)?)?;
         let data = DATA_AT.into_iter().find_map(|offset| {
             // Elsewhere the same two words are something else: the data follows the read-only data.
-            let (rodata, data) =
-                (words.at(at + offset - RODATA_BEFORE)?, words.at(at + offset)?);
+            let (rodata, data) = (words.at(at + offset - RODATA_BEFORE)?, words.at(at + offset)?);
             (rodata <= data).then(|| bytes_from(file, data))?
         });
         Some(Self { text, data: data.unwrap_or_default() })
@@ -91,7 +90,8 @@ impl Words<'_, '_> {
                 continue;
             }
             let words = section.data().unwrap_or_default().as_chunks::<8>().0;
-            let equal = words.iter().zip(0_u64..).filter(|(word, _)| **word == wanted.to_le_bytes());
+            let equal =
+                words.iter().zip(0_u64..).filter(|(word, _)| **word == wanted.to_le_bytes());
             found.extend(equal.filter_map(|(_, i)| section.address().checked_add(i * 8)));
         }
         found

@@ -72,7 +72,10 @@ fn debug_information_that_is_too_much_leaves_the_symbols() {
         let said = made.without_debug_info.expect("something is missing");
         assert!(said.contains(why), "{said}");
         let sources = made.report.sources;
-        assert!(sources.has(SourceSet::SYMTAB) && sources.has(SourceSet::INCOMPLETE), "{sources:?}");
+        assert!(
+            sources.has(SourceSet::SYMTAB) && sources.has(SourceSet::INCOMPLETE),
+            "{sources:?}"
+        );
         let table = TableFile::open(&conversion.table).expect("a table");
         let (_, offset) = support::code(&conversion.object, 1)[0];
         let symbols = table.symbolize(&[offset]);

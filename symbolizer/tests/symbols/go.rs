@@ -21,7 +21,12 @@ fn twins(dir: &TempDir, flags: &[&str], linker: &str) -> (PathBuf, PathBuf) {
         let path = dir.path().join(name);
         let mut command = Command::new("go");
         command.env("GOTOOLCHAIN", "local").env("GO111MODULE", "off").arg("build");
-        command.args(flags).arg(format!("-ldflags={linker}")).arg("-o").arg(&path).arg(support::program("inlines.go"));
+        command
+            .args(flags)
+            .arg(format!("-ldflags={linker}"))
+            .arg("-o")
+            .arg(&path)
+            .arg(support::program("inlines.go"));
         let output = command.output().expect("go; install it: apt-get install golang-go");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?} failed:\n{stderr}");
@@ -65,8 +70,7 @@ fn frames(symbol: &Symbol) -> Vec<Frame> {
 fn compare(flags: &[&str], linker: &str) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (whole, stripped) = twins(&dir, flags, linker);
-    let (addresses, offsets): (Vec<u64>, Vec<u64>) =
-        support::code(&whole, 23).into_iter().unzip();
+    let (addresses, offsets): (Vec<u64>, Vec<u64>) = support::code(&whole, 23).into_iter().unzip();
     let found = support::convert(&stripped).symbolize(&offsets);
     let mut differences = Vec::new();
     for ((address, found), (function, place)) in

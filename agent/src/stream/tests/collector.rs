@@ -257,7 +257,8 @@ impl ObjectService for Service {
                 return Err(Status::unavailable("disk full"));
             }
             if books.has_all_objects {
-                return Ok(Response::new(v1::UploadResponse { duplicate: true, ..Default::default() }));
+                let known = v1::UploadResponse { duplicate: true, ..Default::default() };
+                return Ok(Response::new(known));
             }
         }
         let mut requests = request.into_inner();
@@ -265,9 +266,9 @@ impl ObjectService for Service {
         while let Some(request) = requests.next().await {
             match request?.message.unwrap() {
                 v1::upload_request::Message::Header(first) => header = Some(first),
-                v1::upload_request::Message::Chunk(chunk) => {
-                    assert!(chunk.len() <= 1 << 20);
-                    content.extend(chunk);
+                v1::upload_request::Message::Chunk(chunk) => content.extend(chunk),
+                v1::upload_request::Message::Packed(chunk) => {
+                    content.extend(fleetprof_proto::chunk::unpack(&chunk).unwrap());
                 }
             }
         }

@@ -67,7 +67,8 @@ async fn wanted_objects_arrive_whole() {
         assert_eq!(books.uploads_begun, 3, "a repeated request is one upload");
     });
     let status = agent.handle.status();
-    assert_eq!((status.upload_queue, status.upload_bytes_total), (0, 1_200_000));
+    assert_eq!(status.upload_queue, 0);
+    assert!((1..10_000).contains(&status.upload_bytes_total), "{}", status.upload_bytes_total);
     // The same object is uploaded again only if the collector asks again.
     collector.want(&[object(1)]);
     eventually("again", || (agent.handle.status().uploads_done_total == 4).then_some(())).await;

@@ -1,4 +1,4 @@
-//! One upload: a thread that may block reads chunks, a pump paces them, the call sends them.
+//! One upload: a thread that may block reads and packs chunks, a pump paces them, the call sends them.
 //!
 //! At most three chunks are in memory here, whatever the size of the object.
 //!
@@ -13,6 +13,7 @@ use std::{
 };
 
 use fleetprof_proto::{
+    chunk::pack,
     ids::ObjectId,
     v1::{self, object_service_client::ObjectServiceClient},
 };
@@ -112,7 +113,7 @@ impl Pump<'_> {
                 // Of an empty object: the look past its end was all there was to do.
                 continue;
             }
-            self.send(v1::upload_request::Message::Chunk(chunk)).await?;
+            self.send(v1::upload_request::Message::Packed(chunk)).await?;
             add(self.sent_bytes, bytes);
         }
         Ok(())
@@ -133,7 +134,7 @@ impl Pump<'_> {
     }
 }
 
-/// Reads `size` bytes in chunks. The last one, or an error, comes after a look past the end.
+/// Reads `size` bytes in chunks and packs them. The last one, or an error, comes after a look past the end.
 fn read_chunks(
     mut reader: Box<dyn Read + Send>,
     size: u64,
@@ -145,6 +146,10 @@ fn read_chunks(
         remaining -= want;
         let chunk = read_exactly(&mut reader, want, remaining == 0);
         let chunk = chunk.and_then(|chunk| chunk.ok_or(UploadError::Size(size)));
+        let chunk = chunk.and_then(|chunk| match chunk.as_slice() {
+            [] => Ok(chunk),
+            bytes => Ok(pack(bytes)?),
+        });
         let failed = chunk.is_err();
         if chunks.blocking_send(chunk).is_err() || failed || remaining == 0 {
             return;

@@ -10,8 +10,9 @@ use std::{
     },
 };
 
-use fleetprof_proto::v1::{
-    ObjectFormat, UploadHeader, UploadRequest, UploadResponse, upload_request::Message,
+use fleetprof_proto::{
+    chunk::pack,
+    v1::{ObjectFormat, UploadHeader, UploadRequest, UploadResponse, upload_request::Message},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -127,7 +128,7 @@ fn send(
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         let bytes = chunk.len() as u64;
-        if bytes == 0 || requests.blocking_send(request(Message::Chunk(chunk))).is_err() {
+        if bytes == 0 || requests.blocking_send(request(Message::Packed(pack(&chunk)?))).is_err() {
             return Ok(());
         }
         sent.fetch_add(bytes, Ordering::Relaxed);

@@ -8,7 +8,7 @@
 //! ID.failed             why it has none: version of the converter, then the reason
 //! ```
 
-use std::path::Path;
+use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path};
 
 use fleetprof_proto::{ids::ObjectId, v1::ObjectFormat};
 
@@ -64,6 +64,11 @@ pub(super) fn file_name(id: &ObjectId, kept: Kept) -> String {
         Kept::Failure => "failed",
     };
     format!("{id}.{extension}")
+}
+
+/// What a file takes of the disk, bytes: objects have holes where code and data were left out.
+pub(in crate::objects) fn space_of(meta: &Metadata) -> u64 {
+    meta.len().min(meta.blocks().saturating_mul(512))
 }
 
 pub(super) fn parse_name(path: &Path) -> Option<(ObjectId, Kept)> {

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::{
     Stored, Table,
-    files::{Format, Kept, parse_name},
+    files::{self, Format, Kept, parse_name},
     tables::Failure,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn scan(dir: &Path) -> io::Result<HashMap<ObjectId, Stored>> {
             continue;
         };
         let meta = entry.metadata()?;
-        let (bytes, time) = (meta.len(), meta.modified()?);
+        let (bytes, time) = (files::space_of(&meta), meta.modified()?);
         let found = found.entry(id).or_default();
         match kept {
             Kept::Object(format) => {

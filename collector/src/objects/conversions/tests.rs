@@ -15,7 +15,8 @@ fn queued(dir: &TempDir, sizes: &[u64]) -> (Catalog, Queue) {
     for (number, size) in sizes.iter().enumerate() {
         let name = format!("{}.elf", object(number as u8));
         let file = File::create(dir.path().join(name)).expect("created");
-        file.set_len(*size).expect("sparse");
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, *size).expect("space");
     }
     let catalog = Catalog::open(dir.path(), u64::MAX).expect("opens");
     let mut queue = Queue::default();
