@@ -210,6 +210,14 @@ pub(crate) struct SeriesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// How much of the code of each service has names instead, in a range of time
+    #[arg(long)]
+    pub(crate) symbols: bool,
+    /// With --symbols, Prometheus matchers: '{service="checkout"}'
+    #[arg(value_name = "SELECTOR", requires = "symbols")]
+    pub(crate) selector: Option<String>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }

@@ -10,8 +10,9 @@ use std::{error::Error as StdError, future::Future, io, iter, time::Duration};
 use fleetprof_proto::v1::{
     Coverage, LabelsRequest, LabelsResponse, ListObjectsRequest, ListObjectsResponse,
     ProfileRequest, SeriesRequest, SeriesResponse, ServicesRequest, ServicesResponse,
-    StatusRequest, StatusResponse, TopRequest, TopResponse, UploadRequest, UploadResponse,
-    object_service_client::ObjectServiceClient, query_service_client::QueryServiceClient,
+    StatusRequest, StatusResponse, SymbolsRequest, SymbolsResponse, TopRequest, TopResponse,
+    UploadRequest, UploadResponse, object_service_client::ObjectServiceClient,
+    query_service_client::QueryServiceClient,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::{self, error::Elapsed};
@@ -122,6 +123,13 @@ impl Client {
 
     pub(crate) async fn top(&self, request: TopRequest) -> Result<TopResponse, ClientError> {
         self.peer.answer(self.inner.clone().top(request)).await
+    }
+
+    pub(crate) async fn symbols(
+        &self,
+        request: SymbolsRequest,
+    ) -> Result<SymbolsResponse, ClientError> {
+        self.peer.answer(self.inner.clone().symbols(request)).await
     }
 
     pub(crate) async fn status(&self) -> Result<StatusResponse, ClientError> {

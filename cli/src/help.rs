@@ -78,11 +78,16 @@ Of each agent's samples: TAKEN = DELIVERED + DROPPED + PENDING. STORED are those
 Of an agent that is gone, UNACCOUNTED = TAKEN - DROPPED - STORED: they wait in its spool for its next
 start, or were lost when it was killed.
 
+With --symbols, of each service and version: FRAMES is how many frames its samples have, NAMED how many
+of these have the name of a function, LINES also a source line; UNRESOLVED is why the rest has none.
+
 Examples:
   fleetprof status
+  fleetprof status --symbols --from -1h
   fleetprof status -o json | jq '.agents[] | select(.connected | not) | .host'
 
-JSON: {\"collector\", \"version\", \"started\", \"store\": {}, \"agents\": [{}], \"objects\": {}}";
+JSON: {\"collector\", \"version\", \"started\", \"store\": {}, \"agents\": [{}], \"objects\": {}}
+With --symbols: [{\"service\", \"version\", \"frames\", \"named\", \"with_lines\", \"unresolved\": {}}]";
 
 pub(crate) const OBJECTS: &str = "\
 STATE is failed (no symbol table can be made of it), wanted (not there; ASKED is how often agents

@@ -139,6 +139,7 @@ pub enum Method {
     Series,
     Profile,
     Top,
+    Symbols,
     Status,
 }
 

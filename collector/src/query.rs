@@ -15,6 +15,7 @@ mod series;
 mod service;
 mod services;
 mod status;
+mod symbols;
 mod top;
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,8 @@
 //! `fleetprof status`: the collector's and its agents' state, and what was lost on the way.
 
-use fleetprof_proto::v1::{Accounting, AgentStatus, StatusResponse};
+mod symbols;
+
+use fleetprof_proto::v1::{Accounting, AgentStatus, ObjectsStatus, StatusResponse};
 
 use super::{Session, now_unix_nanos};
 use crate::{
@@ -20,6 +22,9 @@ pub(super) async fn run(
     connection: &ConnectionArgs,
     screen: Screen,
 ) -> Result<(), CliError> {
+    if args.symbols {
+        return symbols::run(args, connection, screen).await;
+    }
     let now = now_unix_nanos()?;
     let session = Session::open(connection, screen).await?;
     let url = session.client.url().to_string();
@@ -75,15 +80,25 @@ fn overview(url: &str, answer: &StatusResponse, now: i64) -> String {
     format!(
         "Collector  {url}, version {}, started {}\n\
          Store      {stored}\n\
-         Objects    {} stored, {}; {} wanted from agents\n\
+         Objects    {} stored, {}{}; {} wanted from agents\n\
          Agents     {connected} connected, {} seen\n",
         text::clean(&answer.version),
         units::ago(answer.start_unix_nanos, now),
         units::count(objects.stored),
         units::bytes(objects.bytes),
+        usable(&objects),
         units::count(objects.wanted),
         answer.agents.len(),
     )
+}
+
+/// What is there and has no names, if anything.
+fn usable(objects: &ObjectsStatus) -> String {
+    let part = |count: u64, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {} {what}", units::count(count)),
+    };
+    part(objects.waiting, "waiting for their symbol table") + &part(objects.failed, "unusable")
 }
 
 fn agents_table(agents: &[AgentStatus], now: i64) -> Table {

@@ -96,7 +96,35 @@ struct Agent<'a> {
 struct Objects {
     stored: u64,
     wanted: u64,
+    waiting: u64,
+    failed: u64,
     bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Quality<'a> {
+    service: &'a str,
+    version: &'a str,
+    frames: u64,
+    named: u64,
+    with_lines: u64,
+    unresolved: BTreeMap<&'a str, u64>,
+}
+
+/// `status --symbols -o json`.
+pub(crate) fn symbols(services: &[v1::SymbolQuality]) -> serde_json::Result<String> {
+    let services: Vec<_> = services
+        .iter()
+        .map(|it| Quality {
+            service: &it.service,
+            version: &it.version,
+            frames: it.frames,
+            named: it.named,
+            with_lines: it.with_lines,
+            unresolved: by_name(&it.unresolved),
+        })
+        .collect();
+    write(&services)
 }
 
 #[derive(Serialize)]
@@ -237,7 +265,13 @@ pub(crate) fn status(collector: &str, answer: &v1::StatusResponse) -> serde_json
             damaged: &store.damaged,
         },
         agents: answer.agents.iter().map(agent).collect(),
-        objects: Objects { stored: objects.stored, wanted: objects.wanted, bytes: objects.bytes },
+        objects: Objects {
+            stored: objects.stored,
+            wanted: objects.wanted,
+            waiting: objects.waiting,
+            failed: objects.failed,
+            bytes: objects.bytes,
+        },
     })
 }
 

@@ -215,7 +215,7 @@ fn status_shows_agents_and_losses() {
     let collector = MockCollector::start(fixtures::answers());
     let text = fleetprof(&collector.url(), &["status"]).text();
     for line in [
-        "Objects    4 stored, 1.0 MiB; 1 wanted from agents\n",
+        "Objects    4 stored, 1.0 MiB, 2 waiting for their symbol table, 1 unusable; 1 wanted from agents\n",
         "Agents     1 connected, 1 seen\n",
         "web-1: dropped 3 (ring_full 3)\n",
         "web-1: stacks complete 99.0%, truncated 1.0%\n",

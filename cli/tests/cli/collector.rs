@@ -12,7 +12,8 @@ use std::{
 
 use fleetprof_proto::v1::{
     LabelsRequest, LabelsResponse, ProfileChunk, ProfileRequest, SeriesRequest, SeriesResponse,
-    ServicesRequest, ServicesResponse, StatusRequest, StatusResponse, TopRequest, TopResponse,
+    ServicesRequest, ServicesResponse, StatusRequest, StatusResponse, SymbolsRequest,
+    SymbolsResponse, TopRequest, TopResponse,
     query_service_server::{QueryService, QueryServiceServer},
 };
 use tokio::{
@@ -187,6 +188,13 @@ impl QueryService for Service {
 
     async fn top(&self, request: Request<TopRequest>) -> Result<Response<TopResponse>, Status> {
         self.answer(Asked::Top(request.into_inner()), self.answers.top.clone()).await
+    }
+
+    async fn symbols(
+        &self,
+        _: Request<SymbolsRequest>,
+    ) -> Result<Response<SymbolsResponse>, Status> {
+        Err(Status::unimplemented("not part of the mock"))
     }
 
     async fn status(

@@ -149,6 +149,12 @@ fn status() -> StatusResponse {
             damaged: Vec::new(),
         }),
         agents: vec![agent],
-        objects: Some(ObjectsStatus { stored: 4, wanted: 1, bytes: 1 << 20 }),
+        objects: Some(ObjectsStatus {
+            stored: 4,
+            wanted: 1,
+            bytes: 1 << 20,
+            waiting: 2,
+            failed: 1,
+        }),
     }
 }

@@ -4,13 +4,13 @@ use std::pin::Pin;
 
 use fleetprof_proto::v1::{
     self, LabelsRequest, LabelsResponse, ProfileChunk, ProfileRequest, SeriesRequest,
-    SeriesResponse, ServicesRequest, ServicesResponse, StatusRequest, StatusResponse, TopRequest,
-    TopResponse, query_service_server::QueryService,
+    SeriesResponse, ServicesRequest, ServicesResponse, StatusRequest, StatusResponse,
+    SymbolsRequest, SymbolsResponse, TopRequest, TopResponse, query_service_server::QueryService,
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Plan, Profile, Queries, QueryError, labels, series, services, status, top};
+use super::{Plan, Profile, Queries, QueryError, labels, series, services, status, symbols, top};
 use crate::metrics::Method;
 
 /// Largest piece of a profile in one message, bytes.
@@ -87,6 +87,15 @@ impl QueryService for QueryApi {
         let plan = Plan::try_from(request.query.take())?;
         let query = move |parts: &_, cancel: &_| top::run(parts, &plan, &request, cancel);
         Ok(Response::new(self.queries.run(Method::Top, query).await?))
+    }
+
+    async fn symbols(
+        &self,
+        request: Request<SymbolsRequest>,
+    ) -> Result<Response<SymbolsResponse>, Status> {
+        let plan = Plan::try_from(request.into_inner().query)?;
+        let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel);
+        Ok(Response::new(self.queries.run(Method::Symbols, query).await?))
     }
 
     async fn status(

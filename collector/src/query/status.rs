@@ -25,6 +25,8 @@ pub(super) fn run(parts: &QueryParts) -> v1::StatusResponse {
             stored: objects.stored,
             wanted: parts.wants.len() as u64,
             bytes: objects.bytes,
+            waiting: objects.waiting,
+            failed: objects.failed,
         }),
     }
 }

@@ -45,6 +45,13 @@ fn a_build_pipeline_names_what_ran_before() {
     let report = burning.stop();
     let hot: Vec<String> = report.shares().keys().map(|name| (*name).to_owned()).collect();
     agent.stop();
+    let quality = || {
+        let symbols = cli::json(lab.port(), &["status", "--symbols"]);
+        let of_service = |row: &&Value| row["service"] == NAME;
+        cli::rows(&symbols).iter().find(of_service).expect("its service").clone()
+    };
+    let before = quality();
+    assert!(before["unresolved"]["no_object"].as_u64() > Some(0), "{before}");
     let named = |functions: &[String]| hot.iter().any(|name| functions.contains(name));
     assert!(!named(&functions(&lab)));
     let path = stripped.to_string_lossy();
@@ -57,6 +64,10 @@ fn a_build_pipeline_names_what_ran_before() {
     let said = upload(&[&whole]).success("objects upload");
     assert!(said.contains(": uploaded, binary of file-gnu-"), "{said}");
     wait::until("names", SOON, || named(&functions(&lab)).then_some(()));
+    let after = quality();
+    for count in ["named", "with_lines"] {
+        assert!(after[count].as_u64() > before[count].as_u64(), "{before} {after}");
+    }
     let said = upload(&[&path]).success("objects upload");
     assert!(said.contains("the collector has as much of it"), "{said}");
     let text = lab.path().join("text");

@@ -1,0 +1,92 @@
+//! How much of the code of each service has names.
+//!
+//! Every frame of every sample counts: what is seen often matters often. Inlined functions are part of
+//! the frame they were inlined into.
+
+use std::collections::BTreeMap;
+
+use fleetprof_proto::{
+    batch::{Batch, Merger},
+    labels,
+    symbol::Symbol,
+    v1,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Plan, QueryError, QueryParts, reader};
+
+/// What services are split by.
+const KEPT: [&str; 2] = [labels::SERVICE, labels::VERSION];
+
+pub(super) fn run(
+    parts: &QueryParts,
+    plan: &Plan,
+    cancel: &CancellationToken,
+) -> Result<v1::SymbolsResponse, QueryError> {
+    let mut merger = Merger::new();
+    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
+        Ok(merger.add(batch, |labels| {
+            let matches = plan.selector.matches(|name| labels.get(name).copied());
+            let kept = KEPT.iter().filter_map(|name| {
+                labels.get(name).map(|value| ((*name).to_owned(), (*value).to_owned()))
+            });
+            matches.then(|| kept.collect())
+        }))
+    })?;
+    reader::require_service(plan, &coverage)?;
+    let merged = merger.finish();
+    let resolved = parts.symbols.resolve(&merged, cancel);
+    resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
+    if cancel.is_cancelled() {
+        return Err(QueryError::Cancelled);
+    }
+    let mut services: Vec<_> = quality(&merged, &resolved.symbols);
+    services.sort_by(|a, b| {
+        let key = |it: &v1::SymbolQuality| (it.service.clone(), it.version.clone());
+        b.frames.cmp(&a.frames).then_with(|| key(a).cmp(&key(b)))
+    });
+    Ok(v1::SymbolsResponse { services, coverage: Some(coverage.into_wire()) })
+}
+
+/// Sums up the frames of each origin of a batch; `symbols` is parallel to its frame rows.
+fn quality(batch: &Batch, symbols: &[Symbol]) -> Vec<v1::SymbolQuality> {
+    let mut sums: BTreeMap<usize, (v1::SymbolQuality, BTreeMap<&'static str, u64>)> =
+        BTreeMap::new();
+    for sample in batch.samples() {
+        let (sum, unresolved) = sums.entry(sample.origin).or_default();
+        for frame in batch.stack_frames(sample.stack) {
+            sum.frames = sum.frames.saturating_add(sample.count);
+            match symbols.get(frame) {
+                Some(Symbol::Named(lines)) => {
+                    sum.named = sum.named.saturating_add(sample.count);
+                    if lines.first().is_some_and(|line| line.line > 0) {
+                        sum.with_lines = sum.with_lines.saturating_add(sample.count);
+                    }
+                }
+                Some(Symbol::Unknown(reason)) => {
+                    let count = unresolved.entry(reason.as_str()).or_default();
+                    *count = count.saturating_add(sample.count);
+                }
+                None => {}
+            }
+        }
+    }
+    let finish = |(origin, (mut sum, unresolved)): (usize, (v1::SymbolQuality, BTreeMap<_, _>))| {
+        for (name, value) in batch.labels().chain(batch.origin_labels(origin)) {
+            match name {
+                labels::SERVICE => sum.service = value.to_owned(),
+                labels::VERSION => sum.version = value.to_owned(),
+                _ => {}
+            }
+        }
+        let counter =
+            |(name, value): (&str, u64)| v1::CounterByName { name: name.to_owned(), value };
+        sum.unresolved = unresolved.into_iter().map(counter).collect();
+        sum.unresolved.sort_by_key(|counter| std::cmp::Reverse(counter.value));
+        sum
+    };
+    sums.into_iter().map(finish).collect()
+}
+
+#[cfg(test)]
+mod tests;
