@@ -58,6 +58,8 @@ pub struct ObjectsConfig {
     pub quota_bytes: u64,
     /// Most uploads at a time.
     pub max_uploads: usize,
+    /// How long a further one waits for its turn; less than agents wait for an answer.
+    pub upload_wait: Duration,
     /// How long an agent that was asked for an object has before another one is asked.
     pub lease: Duration,
     /// Longest pause within an upload.
@@ -99,6 +101,7 @@ impl Default for ObjectsConfig {
             max_object_bytes: 2 << 30,
             quota_bytes: 50 << 30,
             max_uploads: 16,
+            upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(60),
         }

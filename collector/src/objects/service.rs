@@ -224,7 +224,10 @@ impl ObjectService for Objects {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let Ok(_permit) = self.uploads.try_acquire() else {
+        // After a new release all hosts upload at the same time. One that waits costs next to nothing;
+        // one that is refused is asked again only when its lease is over.
+        let turn = timeout(self.config.upload_wait, self.uploads.acquire());
+        let Ok(Ok(_permit)) = turn.await else {
             let text = "too many uploads are running; try again later";
             return Err(self.count("busy", Status::resource_exhausted(text)));
         };

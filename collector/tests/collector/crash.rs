@@ -63,7 +63,7 @@ impl Process {
         (code, self.log.join().expect("read"))
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }

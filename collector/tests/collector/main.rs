@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod fleet;
 mod http;
 mod ingest;
 mod log;

@@ -67,7 +67,8 @@ pub(crate) async fn upload(
     header: UploadHeader,
     bytes: &[u8],
 ) -> Result<UploadResponse, Status> {
-    let mut client = ObjectServiceClient::connect(url.to_owned()).await.expect("connects");
+    let connected = ObjectServiceClient::connect(url.to_owned()).await;
+    let mut client = connected.map_err(|error| Status::unavailable(error.to_string()))?;
     let header = UploadRequest { message: Some(Message::Header(header)) };
     let chunks = bytes
         .chunks(1 << 20)
