@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use fleetprof_proto::ids::{ObjectId, ObjectKind};
+use fleetprof_proto::{
+    ids::{BuildIdKind, ObjectId, ObjectKind},
+    v1::ObjectFormat,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -26,7 +29,7 @@ use crate::{
     aggregate::{AggregatorConfig, Clocks, ClosedWindow},
     config::RunConfig,
     metrics::{self, Metrics},
-    object::UploadError,
+    object::{UploadError, UploadSource},
     pipeline::{Pipeline, Sources},
     process::TableCounts,
     sampler::{CpuCounts, SamplerConfig},
@@ -310,22 +313,40 @@ impl ObjectSource for Sources {
                 OpenObjectError::Open { path: id.to_string(), source: error }
             }
         })?;
-        let source = source.outlined();
-        Ok(Upload {
-            format: source.format(),
-            size: source.size(),
-            path: source.path().to_owned(),
-            reader: Box::new(source),
-        })
+        let debug = self.debug_file(id, &source);
+        Ok(Upload { companion: debug.map(Box::new), ..to_upload(source) })
+    }
+}
+
+fn to_upload(source: UploadSource) -> Upload {
+    let source = source.outlined();
+    Upload {
+        format: source.format(),
+        size: source.size(),
+        path: source.path().to_owned(),
+        reader: Box::new(source),
+        companion: None,
     }
 }
 
 impl Sources {
+    /// The separate file with the debug information of an object, when it has one on this host that can
+    /// be told by its build ID.
+    fn debug_file(&self, id: &ObjectId, source: &UploadSource) -> Option<Upload> {
+        if id.build_id.kind() != BuildIdKind::Gnu {
+            return None;
+        }
+        let file = self.registry.open_debug_file(id, source.as_file()?)?;
+        let size = file.metadata().ok()?.len();
+        let debug = UploadSource::file(file, size, source.path().to_owned());
+        Some(Upload { format: ObjectFormat::ElfDebug, ..to_upload(debug) })
+    }
+
     /// Opens an object wherever it is.
     ///
     /// # Errors
     /// When it is not, or no longer, to be had on this host.
-    pub fn open_object(&self, id: &ObjectId) -> Result<crate::object::UploadSource, UploadError> {
+    pub fn open_object(&self, id: &ObjectId) -> Result<UploadSource, UploadError> {
         match id.kind {
             ObjectKind::Kernel | ObjectKind::KernelModule => self.kernel.open_for_upload(id),
             _ => self.registry.open_for_upload(id),

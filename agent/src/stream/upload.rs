@@ -61,6 +61,8 @@ pub struct Upload {
     pub path: String,
     /// The bytes; read on a thread that may block.
     pub reader: Box<dyn Read + Send>,
+    /// What goes with it: a separate file with its debug information.
+    pub companion: Option<Box<Self>>,
 }
 
 /// An object is not to be had.
@@ -134,13 +136,21 @@ enum UploadError {
 
 // === impl Upload ===
 
+impl Upload {
+    fn is_large(&self) -> bool {
+        let companion = self.companion.as_ref().map_or(0, |companion| companion.size);
+        self.size.saturating_add(companion) > LARGE_BYTES
+    }
+}
+
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { format, size, path, reader: _ } = self;
+        let Self { format, size, path, reader: _, companion } = self;
         f.debug_struct("Upload")
             .field("format", format)
             .field("size", size)
             .field("path", path)
+            .field("companion", companion)
             .finish_non_exhaustive()
     }
 }
@@ -271,20 +281,35 @@ struct Uploader {
 
 impl Uploader {
     async fn upload(&mut self, id: &ObjectId, may_be_large: bool) -> Outcome {
-        let shared = Arc::clone(&self.shared);
-        let counters = &shared.counters;
-        let started = Instant::now();
-        let result = match self.open(id).await {
-            Ok(upload) if upload.size > LARGE_BYTES && !may_be_large => return Outcome::Large,
-            Ok(upload) => {
-                let (size, path) = (upload.size, upload.path.clone());
-                let sent = self.send(id, upload).await;
-                sent.map(|response| (response, size, path))
+        let mut upload = match self.open(id).await {
+            Ok(upload) if upload.is_large() && !may_be_large => return Outcome::Large,
+            Ok(upload) => upload,
+            Err(error) => {
+                self.failed(id, &error);
+                return Outcome::Ended;
             }
-            Err(error) => Err(error),
         };
-        match result {
-            Ok((response, size, path)) if !response.duplicate => {
+        let companion = upload.companion.take();
+        if self.send_all(id, upload).await
+            && let Some(companion) = companion
+        {
+            self.send_all(id, *companion).await;
+        }
+        Outcome::Ended
+    }
+
+    /// Answers whether the collector has it now.
+    async fn send_all(&mut self, id: &ObjectId, upload: Upload) -> bool {
+        let started = Instant::now();
+        let (size, limit, path) = (upload.size, self.config.max_bytes, upload.path.clone());
+        let sent = if size > limit {
+            Err(UploadError::TooLarge { size, limit })
+        } else {
+            self.send(id, upload).await
+        };
+        let counters = &self.shared.counters;
+        match sent {
+            Ok(response) if !response.duplicate => {
                 add(&counters.uploads_done, 1);
                 let took = started.elapsed();
                 info!(object = %id, path, size, ?took, "object uploaded");
@@ -294,21 +319,27 @@ impl Uploader {
                 debug!(object = %id, "collector had the object already");
             }
             Err(error) => {
-                let refused = error.is_refusal();
-                add(if refused { &counters.uploads_refused } else { &counters.uploads_failed }, 1);
-                if !refused {
-                    // Whatever went wrong, the next upload starts on a fresh connection.
-                    self.channel = None;
-                }
-                if let Some(left_out) = self.failures.admit(error.kind(), now()) {
-                    warn!(
-                        object = %id, url = %self.config.url, %error, failures_not_logged = left_out,
-                        "object was not uploaded; the collector asks again if it still needs it"
-                    );
-                }
+                self.failed(id, &error);
+                return false;
             }
         }
-        Outcome::Ended
+        true
+    }
+
+    fn failed(&mut self, id: &ObjectId, error: &UploadError) {
+        let counters = &self.shared.counters;
+        let refused = error.is_refusal();
+        add(if refused { &counters.uploads_refused } else { &counters.uploads_failed }, 1);
+        if !refused {
+            // Whatever went wrong, the next upload starts on a fresh connection.
+            self.channel = None;
+        }
+        if let Some(left_out) = self.failures.admit(error.kind(), now()) {
+            warn!(
+                object = %id, url = %self.config.url, %error, failures_not_logged = left_out,
+                "object was not uploaded; the collector asks again if it still needs it"
+            );
+        }
     }
 
     async fn open(&self, id: &ObjectId) -> Result<Upload, UploadError> {
@@ -316,12 +347,7 @@ impl Uploader {
         let open = spawn_blocking(move || source.open(&wanted));
         let open = timeout(self.config.stall, open);
         let joined = open.await.map_err(|_| UploadError::Stalled(self.config.stall))?;
-        let upload = joined.map_err(io::Error::other)??;
-        let (size, limit) = (upload.size, self.config.max_bytes);
-        if size > limit {
-            return Err(UploadError::TooLarge { size, limit });
-        }
-        Ok(upload)
+        Ok(joined.map_err(io::Error::other)??)
     }
 
     async fn send(

@@ -167,15 +167,16 @@ impl Catalog {
         file_name(id, Kept::Object(Format::Kallsyms)).len() <= files::MAX_NAME_BYTES
     }
 
+    /// Whether there is a file of this format.
+    pub(super) fn has_any(&self, id: &ObjectId, format: Format) -> bool {
+        self.shared.read().get(id).is_some_and(|stored| stored.has(format))
+    }
+
     /// Whether another file would say no more of an object: there is one of this format, with as many
     /// symbols. A file that cannot be read says nothing.
     pub(super) fn has_as_good(&self, id: &ObjectId, format: Format, level: SymbolLevel) -> bool {
-        let there = self.shared.read().get(id).is_some_and(|stored| match format {
-            Format::Debug => stored.debug.is_some(),
-            Format::Elf | Format::Kallsyms => stored.file.is_some(),
-        });
         let path = self.path(id, Kept::Object(format));
-        there
+        self.has_any(id, format)
             && (format == Format::Kallsyms
                 || identity::identify_path(&path).is_ok_and(|it| it.contents.level() >= level))
     }
@@ -192,11 +193,7 @@ impl Catalog {
     ) -> io::Result<bool> {
         let mut objects = self.shared.write();
         let known = objects.get(id);
-        let there = known.is_some_and(|stored| match format {
-            Format::Debug => stored.debug.is_some(),
-            Format::Elf | Format::Kallsyms => stored.file.is_some(),
-        });
-        if there && !replace {
+        if known.is_some_and(|stored| stored.has(format)) && !replace {
             return Ok(false);
         }
         fs::rename(file, self.path(id, Kept::Object(format)))?;
@@ -253,6 +250,13 @@ impl Default for Stored {
 }
 
 impl Stored {
+    fn has(&self, format: Format) -> bool {
+        match format {
+            Format::Debug => self.debug.is_some(),
+            Format::Elf | Format::Kallsyms => self.file.is_some(),
+        }
+    }
+
     /// Size of all files, bytes.
     pub(super) fn all_bytes(&self) -> u64 {
         let file = self.file.map_or(0, |(_, bytes)| bytes);

@@ -191,7 +191,9 @@ impl Objects {
                 }
             }
             let new = catalog.adopt(&id, format, incoming.path(), &reservation, replace)?;
-            catalog.describe(&id, &path);
+            if format != Format::Debug {
+                catalog.describe(&id, &path);
+            }
             Ok(Kept { id, format, new })
         };
         let kept = self.pool.run(keep).await.map_err(internal)?;
@@ -240,8 +242,8 @@ impl ObjectService for Objects {
         };
         let announced = self.check(header)?;
         // One that was asked for is taken once; one that is offered may be better than what is there.
-        if let Some((id, format @ (Format::Elf | Format::Kallsyms))) = &announced.what
-            && self.catalog.contains(id)
+        if let Some((id, format)) = &announced.what
+            && self.catalog.has_any(id, *format)
         {
             let kept = Kept { id: id.clone(), format: *format, new: false };
             return Ok(Response::new(kept.answer()));

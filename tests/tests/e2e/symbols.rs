@@ -84,3 +84,38 @@ fn a_build_pipeline_names_what_ran_before() {
     let _collector = lab.collector();
     assert!(named(&functions(&lab)));
 }
+
+// Check that a stripped program's separate debug file, which only its host has, reaches the collector
+// with it: functions and lines.
+#[test]
+fn debug_files_come_with_their_binaries() {
+    let _machine = machine();
+    let lab = Lab::new();
+    let in_lab = |name: &str| lab.path().join(name);
+    let (program, debug) = (in_lab(NAME), in_lab(".debug").join("pipeline.debug"));
+    fs::create_dir(in_lab(".debug")).expect("created");
+    fs::copy(Program::C.path(), &program).expect("copied");
+    let objcopy = |arguments: &[&std::ffi::OsStr]| {
+        let status = Command::new("objcopy").args(arguments).status();
+        assert!(status.expect("binutils").success(), "{arguments:?}");
+    };
+    objcopy(&["--only-keep-debug".as_ref(), program.as_os_str(), debug.as_os_str()]);
+    let link = format!("--add-gnu-debuglink={}", debug.display());
+    objcopy(&["--strip-all".as_ref(), link.as_ref(), program.as_os_str()]);
+
+    let _collector = lab.collector();
+    let agent = Agent::start(&lab.options().at(199));
+    let mut burning = Burning::start_file(&program, 1, &[]);
+    let lines = wait::until("lines", 2 * SOON, || {
+        let symbols = cli::json(lab.port(), &["status", "--symbols"]);
+        let row = cli::rows(&symbols).iter().find(|row| row["service"] == NAME)?.clone();
+        (row["with_lines"].as_u64() > Some(0)).then_some(row)
+    });
+    let report = burning.stop();
+    let names = functions(&lab);
+    assert!(report.shares().keys().any(|hot| names.iter().any(|name| name == hot)), "{lines}");
+    let objects = cli::json(lab.port(), &["objects", "--state", "ready"]);
+    let path = program.to_string_lossy();
+    assert!(cli::row(&objects, "path", &path).is_some(), "{path} is not in {objects}");
+    agent.stop();
+}

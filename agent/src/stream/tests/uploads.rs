@@ -41,7 +41,8 @@ impl ObjectSource for Objects {
             7 => (0, Box::new(io::empty())),
             _ => return Err(OpenObjectError::NotFound),
         };
-        Ok(Upload { format: v1::ObjectFormat::Elf, size, path: format!("/bin/{number}"), reader })
+        let (format, path) = (v1::ObjectFormat::Elf, format!("/bin/{number}"));
+        Ok(Upload { format, size, path, reader, companion: None })
     }
 }
 
