@@ -71,6 +71,10 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_OBJECT_QUOTA", value_name = "SIZE", value_parser = parse_size, default_value = "50GiB")]
     pub object_quota: u64,
 
+    /// Most binaries and symbol files; each takes some hundred bytes of memory.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_OBJECTS", value_name = "N", default_value_t = Config::default().objects.max_objects)]
+    pub max_objects: usize,
+
     /// Memory for symbol tables that are in use; most of it is mapped files, which the system may take back.
     #[arg(long, env = "FLEETPROF_COLLECTOR_SYMBOL_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
     pub symbol_memory: u64,
@@ -124,6 +128,7 @@ impl Args {
         config.limits.max_raw_bytes = self.max_batch.saturating_mul(8);
         config.objects.max_object_bytes = self.max_object;
         config.objects.quota_bytes = self.object_quota;
+        config.objects.max_objects = self.max_objects;
         config
     }
 }

@@ -56,6 +56,8 @@ pub struct ObjectsConfig {
     pub max_object_bytes: u64,
     /// Most bytes of all objects together.
     pub quota_bytes: u64,
+    /// Most objects.
+    pub max_objects: usize,
     /// Most uploads at a time.
     pub max_uploads: usize,
     /// How long a further one waits for its turn; less than agents wait for an answer.
@@ -100,6 +102,7 @@ impl Default for ObjectsConfig {
         Self {
             max_object_bytes: 2 << 30,
             quota_bytes: 50 << 30,
+            max_objects: 200_000,
             max_uploads: 16,
             upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),

@@ -1,10 +1,13 @@
-//! The way for fuzzers to what comes from a worker process, and to the section table of an object.
+//! The way for fuzzers to what comes from a worker process, to conversions and tables, and to the section
+//! table of an object.
 
 use std::io::Cursor;
 
 use fleetprof_proto::symbol::Symbol;
+use fleetprof_symtab::{Inputs, Table, convert};
 
 use crate::{
+    go::GoFunctions,
     sections::Sections,
     wire::{Hello, Question, Reply, WireConversion, Work, receive, send},
 };
@@ -42,6 +45,25 @@ pub fn wire(bytes: &[u8]) {
         };
         assert_eq!(again.as_ref(), Some(&symbols));
     }
+}
+
+/// Converts any bytes, as an object and all its companions, and as a Go program.
+///
+/// # Panics
+/// When a table that was made cannot be read.
+pub fn conversion(bytes: &[u8]) {
+    fleetprof_symtab::fuzz_convert(bytes);
+    let Some(mut go) = GoFunctions::of(bytes) else { return };
+    let inputs = Inputs { binary: Some(bytes), others: vec![&mut go], ..Inputs::default() };
+    let Ok(converted) = convert(inputs, fleetprof_symtab::fuzz_limits()) else { return };
+    let table = Table::open(converted.table).expect("a table that was just made");
+    table.verify().expect("its checksums");
+    table.for_each_row(|_, frames| drop(frames.to_vec())).expect("its rows");
+}
+
+/// Reads any bytes as a symbol table.
+pub fn table(bytes: &[u8]) {
+    fleetprof_symtab::fuzz_table(bytes);
 }
 
 /// Reads any bytes as an object's section table.

@@ -6,6 +6,8 @@
 //! symbols (the collector's).
 
 mod debug_file;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guard;
 mod intern;
 mod lru;

@@ -76,7 +76,7 @@ impl Read for Outlined {
 }
 
 /// `None` when the headers are not those of a 64-bit program or library, or are damaged.
-fn needed<'data>(data: impl ReadRef<'data>, size: u64) -> Option<Vec<Range<u64>>> {
+pub(super) fn needed<'data>(data: impl ReadRef<'data>, size: u64) -> Option<Vec<Range<u64>>> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
     let table = sections(header, endian, data).ok().filter(|table| !table.is_empty())?;

@@ -122,6 +122,11 @@ impl Catalog {
         self.shared.read().get(id).is_some_and(|stored| stored.file.is_some())
     }
 
+    /// How many ids have files.
+    pub(super) fn count(&self) -> usize {
+        self.shared.read().len()
+    }
+
     /// How much is there.
     pub fn status(&self) -> CatalogStatus {
         let objects = self.shared.read();

@@ -249,6 +249,10 @@ impl ObjectService for Objects {
             return Ok(Response::new(kept.answer()));
         }
         let uploading = announced.id().map(|id| self.wants.uploading(id));
+        if self.catalog.count() >= self.config.max_objects {
+            let text = "there are as many objects as may be (--max-objects)";
+            return Err(self.count("quota", Status::resource_exhausted(text)));
+        }
         let Some(reservation) = self.catalog.reserve(announced.size) else {
             let text = "the quota for objects is used up (--object-quota)";
             return Err(self.count("quota", Status::resource_exhausted(text)));

@@ -91,9 +91,11 @@ async fn stored(collector: &Running) -> u64 {
     status.into_inner().objects.expect("there").stored
 }
 
-/// The temporary files that are left.
+/// The temporary files of uploads that are left. Conversions have theirs, too, which come and go.
 fn scratch(collector: &Running) -> usize {
-    fs::read_dir(collector.dir.path().join("data/scratch")).expect("listed").count()
+    let entries = fs::read_dir(collector.dir.path().join("data/scratch")).expect("listed");
+    let names = entries.map(|entry| entry.expect("entry").file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("upload-")).count()
 }
 
 async fn top_function(collector: &Running) -> (String, String) {
@@ -315,6 +317,23 @@ async fn wrong_objects_are_refused() {
     let right = header(&program.id, elf, size);
     assert!(!upload(&collector.url(), right, &program.bytes).await.expect("kept").duplicate);
     assert_eq!((stored(&collector).await, scratch(&collector)), (1, 0));
+}
+
+/// Check that the number of objects is limited.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_limited_in_number() {
+    let work = TempDir::new().expect("dir");
+    let program = program(work.path());
+    let dir = TempDir::new().expect("dir");
+    let collector = Running::start_with(dir, |config| config.objects.max_objects = 1).await;
+    let size = program.bytes.len();
+    upload(&collector.url(), unnamed(size), &program.bytes).await.expect("the first");
+    let mut other = program.id.clone();
+    other.build_id = BuildId::new(BuildIdKind::Gnu, &[7; 20]).expect("valid");
+    let header = header(&other, ObjectFormat::Elf, size);
+    let status = upload(&collector.url(), header, &program.bytes).await.expect_err("one more");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("--max-objects"), "{status:?}");
 }
 
 /// Check that of concurrent uploads of one object one wins and the others are duplicates.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{Inputs, Limits, Table, convert};
 
 /// Limits within which a fuzzer's input is done in moments.
-fn limits() -> Limits {
+pub fn fuzz_limits() -> Limits {
     Limits {
         unpacked_bytes: 16 << 20,
         rows: 1 << 18,
@@ -41,7 +41,7 @@ pub fn fuzz_convert(bytes: &[u8]) {
     };
     let alone = Inputs { binary: Some(bytes), ..Inputs::default() };
     for inputs in [all, alone] {
-        let Ok(converted) = convert(inputs, limits()) else { continue };
+        let Ok(converted) = convert(inputs, fuzz_limits()) else { continue };
         let table = Table::open(converted.table).expect("a table that was just made");
         table.verify().expect("its checksums");
         table.for_each_row(|_, frames| drop(frames.to_vec())).expect("its rows");

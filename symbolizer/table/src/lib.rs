@@ -38,5 +38,5 @@ pub use convert::{Converted, Inputs, Report, Source, convert};
 pub use dwarf::SplitUnit;
 pub use error::{ConvertError, Limits, Miss, TableError};
 pub use format::{SourceSet, VERSION};
-pub use fuzz::{fuzz_convert, fuzz_table};
+pub use fuzz::{fuzz_convert, fuzz_limits, fuzz_table};
 pub use table::{File, Frame, Segment, Table, Text};

@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("unwind-table", elf::unwind_table).bytes(64 << 10).heap_mib(64),
     Target::new("go-functions", elf::go_functions),
     Target::new("elf-identity", elf::identity).bytes(64 << 10),
+    Target::new("object-outline", elf::outline).bytes(64 << 10),
     Target::new("proc-texts", host::proc_texts),
     Target::new("process-events", host::process_events),
     Target::new("samples", stacks::samples).bytes(32 << 10),
@@ -49,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     Target::new("query-texts", fleet::query_texts).heap_mib(128),
     Target::new("symbolizer-wire", symbols::wire).heap_mib(128),
     Target::new("symbol-names", symbols::names),
+    Target::new("symbol-conversion", symbols::conversion).bytes(64 << 10).heap_mib(256),
+    Target::new("symbol-table", symbols::table).bytes(64 << 10),
 ];
 
 // === impl Target ===

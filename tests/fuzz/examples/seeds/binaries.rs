@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use fleetprof_symtab::{Inputs, convert};
 use fleetprof_unwind::{Limits, build};
 
 use crate::Seeds;
@@ -38,6 +39,19 @@ const BUILDS: &[(&str, &str, &[&str])] = &[
     ("notes", "notes.S", &["-static", "-Wl,--build-id=none"]),
 ];
 
+/// The same for what names code: debug information of several versions and forms, linkage stubs, Go's
+/// function table.
+const NAMED: &[(&str, &str, &[&str])] = &[
+    ("dwarf-5", "frames.c", &["-static", "-g"]),
+    ("dwarf-4", "frames.c", &["-static", "-g", "-gdwarf-4"]),
+    ("dwarf-2", "frames.c", &["-static", "-g", "-gdwarf-2", "-gstrict-dwarf"]),
+    ("dwarf-zlib", "frames.c", &["-static", "-g", "-gz=zlib"]),
+    ("library", "frames.c", &["-shared", "-fPIC", "-DCALLS", "-g"]),
+    ("symbols", "frames.c", &["-static"]),
+    ("stripped", "frames.c", &["-shared", "-fPIC", "-DCALLS", "-s"]),
+    ("go", "go.S", &["-static", "-s"]),
+];
+
 /// What all have in common.
 const PACKED: &[&str] = &[
     "-O2",
@@ -52,9 +66,36 @@ const PACKED: &[&str] = &[
 
 /// The binaries, and the tables that are made of them.
 pub(crate) fn seeds() -> Result<Seeds> {
+    with_folder(in_folder)
+}
+
+/// Binaries with names.
+pub(crate) fn with_symbols() -> Result<Seeds> {
+    with_folder(|folder| {
+        fs::write(folder.join("table"), crate::go::table(0xf1, 1))?;
+        let include = format!("-Wa,-I{}", folder.display());
+        let make = |(name, source, options): &(&str, &str, &[&str])| {
+            let options = [options, &[include.as_str()][..]].concat();
+            let path = compile("cc", folder, name, source, &options)?;
+            Ok(((*name).to_owned(), fs::read(path)?))
+        };
+        NAMED.iter().map(make).collect()
+    })
+}
+
+/// The symbol tables of these.
+pub(crate) fn symbol_tables() -> Result<Seeds> {
+    let table = |(name, bytes): (String, Vec<u8>)| {
+        let inputs = Inputs { binary: Some(&bytes), ..Inputs::default() };
+        Ok((name, convert(inputs, fleetprof_symtab::fuzz_limits())?.table))
+    };
+    with_symbols()?.into_iter().map(table).collect()
+}
+
+fn with_folder(make: impl FnOnce(&Path) -> Result<Seeds>) -> Result<Seeds> {
     let folder = std::env::temp_dir().join(format!("fleetprof-seeds-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let made = in_folder(&folder);
+    let made = make(&folder);
     fs::remove_dir_all(&folder)?;
     made
 }

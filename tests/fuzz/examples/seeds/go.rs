@@ -10,7 +10,7 @@ pub(crate) fn tables() -> Seeds {
     numbered(formats.map(|(format, quantum)| table(format, quantum)))
 }
 
-fn table(format: u8, quantum: u8) -> Vec<u8> {
+pub(crate) fn table(format: u8, quantum: u8) -> Vec<u8> {
     let names = b"runtime.goexit\0main.f\0";
     // Pairs of differences: of the value, then of the code in instructions. 0 ends them.
     let second = [2, 4 / quantum, 16, 20 / quantum, 15, 8 / quantum, 0];

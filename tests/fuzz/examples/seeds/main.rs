@@ -23,7 +23,9 @@ fn main() -> Result<()> {
     let folder = env::args_os().nth(1).context("usage: seeds FOLDER")?;
     for target in TARGETS {
         let seeds = match target.name {
-            "unwind-table" | "elf-identity" => binaries::seeds()?,
+            "unwind-table" | "elf-identity" | "object-outline" => binaries::seeds()?,
+            "symbol-conversion" => binaries::with_symbols()?,
+            "symbol-table" => binaries::symbol_tables()?,
             "go-functions" => go::tables(),
             "proc-texts" => texts::of_processes(),
             "kernel-texts" => texts::of_the_kernel(),

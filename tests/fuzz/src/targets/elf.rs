@@ -65,6 +65,11 @@ pub(crate) fn go_functions(bytes: &[u8]) {
     }
 }
 
+/// Which parts of a binary are uploaded.
+pub(crate) fn outline(bytes: &[u8]) {
+    fleetprof_agent::object::fuzz::outline(bytes);
+}
+
 /// Which binary it is: the agent, and the collector that gets it, have to agree.
 pub(crate) fn identity(bytes: &[u8]) {
     let hash = htlhash(Cursor::new(bytes)).expect("memory can be read");

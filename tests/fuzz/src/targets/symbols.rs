@@ -10,6 +10,16 @@ pub(crate) fn wire(bytes: &[u8]) {
     fuzz::wire(bytes);
 }
 
+/// Binaries on their way to a symbol table.
+pub(crate) fn conversion(bytes: &[u8]) {
+    fuzz::conversion(bytes);
+}
+
+/// Symbol tables.
+pub(crate) fn table(bytes: &[u8]) {
+    fuzz::table(bytes);
+}
+
 /// Names as they stand in symbol tables.
 pub(crate) fn names(bytes: &[u8]) {
     for name in bytes.split(|byte| *byte == 0) {
