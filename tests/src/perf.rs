@@ -36,7 +36,9 @@ impl Recording {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = process::command(machine::tool("perf", REMEDY));
         command.args(["record", "-q", "-a", "-e", "cpu-clock", "-F", &frequency.to_string()]);
-        command.args(["--call-graph", "fp", "-o"]).arg(dir.path().join("perf.data"));
+        // At its end perf reads the build IDs of all files that were mapped, and dies of one that a
+        // compiler has just removed.
+        command.args(["--call-graph", "fp", "--no-buildid", "-o"]).arg(dir.path().join("perf.data"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let running = Running::start("perf", &mut command, &dir.path().join("perf.log"));
         Self { running, dir }
