@@ -38,7 +38,9 @@ impl Recording {
         command.args(["record", "-q", "-a", "-e", "cpu-clock", "-F", &frequency.to_string()]);
         // At its end perf reads the build IDs of all files that were mapped, and dies of one that a
         // compiler has just removed.
-        command.args(["--call-graph", "fp", "--no-buildid", "-o"]).arg(dir.path().join("perf.data"));
+        command
+            .args(["--call-graph", "fp", "--no-buildid", "-o"])
+            .arg(dir.path().join("perf.data"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let running = Running::start("perf", &mut command, &dir.path().join("perf.log"));
         Self { running, dir }
