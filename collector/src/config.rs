@@ -32,7 +32,7 @@ pub struct Config {
     pub max_queries: usize,
     /// Longest time one query may take.
     pub query_timeout: Duration,
-    /// Resident memory of the process past which queries are refused, bytes.
+    /// Memory of the process, mapped files not counted, past which queries are refused, bytes.
     pub memory_limit: u64,
     /// Most memory for open symbol tables, bytes; most of it is mapped files.
     pub symbol_memory: u64,

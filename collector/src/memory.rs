@@ -11,6 +11,12 @@ pub fn resident_bytes() -> Option<u64> {
     kib_of(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// Memory that only this process has, which the kernel cannot take back: without the mapped files, symbol
+/// tables most of all. `None` where /proc is not to be read.
+pub fn own_bytes() -> Option<u64> {
+    kib_of(&fs::read_to_string("/proc/self/status").ok()?, "RssAnon:")
+}
+
 /// Half of what the container or, without a limit, the host has.
 pub fn default_limit() -> u64 {
     let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kib_of(&text, "MemTotal:"));
@@ -44,5 +50,7 @@ mod tests {
         assert_eq!(kib_of("VmRSS: 12\n", "VmRSS:"), None);
         let resident = resident_bytes().expect("Linux");
         assert!(resident > 1 << 20 && resident < default_limit(), "{resident}");
+        let own = own_bytes().expect("Linux");
+        assert!(own > 1 << 16 && own < resident, "{own} of {resident}");
     }
 }

@@ -58,7 +58,7 @@ pub struct QueryParts {
     pub pool: CpuPool,
     /// How long one may take, waiting for its turn included.
     pub timeout: Duration,
-    /// Resident memory of the process past which they are refused, bytes.
+    /// Memory of the process, mapped files not counted, past which they are refused, bytes.
     pub memory_limit: u64,
     /// Counters.
     pub metrics: Metrics,

@@ -33,7 +33,7 @@ pub enum QueryError {
         "the collector's memory is used up ({used} bytes, --memory-limit {limit}): ask for a shorter range or a narrower selector, or try again when fewer queries run"
     )]
     Memory {
-        /// Resident bytes.
+        /// Bytes of its own.
         used: u64,
         /// The limit.
         limit: u64,

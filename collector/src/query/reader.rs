@@ -57,7 +57,7 @@ pub(super) fn for_each(
 /// What a query holds grows with the distinct code in its range, which hosts decide. Asked per batch:
 /// it costs far less than opening one.
 fn check_memory(limit: u64) -> Result<(), QueryError> {
-    match memory::resident_bytes() {
+    match memory::own_bytes() {
         Some(used) if used > limit => Err(QueryError::Memory { used, limit }),
         _ => Ok(()),
     }
