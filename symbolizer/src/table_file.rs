@@ -8,7 +8,10 @@ use std::{
     fs::File,
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use fleetprof_proto::symbol::{Line, Reason, Symbol};
@@ -27,6 +30,8 @@ const MAX_NAMES_BYTES: usize = 16 << 20;
 pub struct TableFile {
     table: Table<Mmap>,
     names: Mutex<TableNames>,
+    /// Memory of the names after the last look-up: asked for while others look up.
+    names_bytes: AtomicUsize,
     bytes: u64,
 }
 
@@ -69,7 +74,8 @@ impl TableFile {
         let bytes = map.len() as u64;
         let table = Table::open(map)?;
         table.verify()?;
-        Ok(Self { table, names: Mutex::new(TableNames::new()), bytes })
+        let names = Mutex::new(TableNames::new());
+        Ok(Self { table, names, names_bytes: AtomicUsize::new(0), bytes })
     }
 
     /// What the table at `path` was made from; reads little of it.
@@ -85,7 +91,7 @@ impl TableFile {
 
     /// What is at file offsets of the object; one answer each.
     pub fn symbolize(&self, offsets: &[u64]) -> Vec<Symbol> {
-        let mut names = self.names();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut frames = Vec::new();
         let mut answer = |offset: &u64| {
             let found = self.table.frames_at_offset(*offset, &mut frames);
@@ -99,7 +105,9 @@ impl TableFile {
                 }
             }
         };
-        offsets.iter().map(&mut answer).collect()
+        let symbols = offsets.iter().map(&mut answer).collect();
+        self.names_bytes.store(names.bytes, Ordering::Relaxed);
+        symbols
     }
 
     /// The build ID of the object; empty when it has none.
@@ -119,11 +127,7 @@ impl TableFile {
 
     /// Memory it holds, bytes: what was mapped may be resident, names are on the heap.
     pub fn memory_bytes(&self) -> u64 {
-        self.bytes + self.names().bytes as u64
-    }
-
-    fn names(&self) -> MutexGuard<'_, TableNames> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes + self.names_bytes.load(Ordering::Relaxed) as u64
     }
 }
 
