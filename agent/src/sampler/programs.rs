@@ -1,11 +1,15 @@
 //! The kernel side, loaded: programs, the array they call each other through, counters and ring.
 #![expect(
     unsafe_code,
-    reason = "aya marks plain data with an unsafe trait and hands out bytes; malloc_trim is foreign"
+    reason = "aya marks plain data with an unsafe trait and hands out bytes; malloc_trim and signal \
+              masks are foreign"
 )]
 
 use std::{
+    marker::PhantomData,
+    mem::MaybeUninit,
     os::fd::{AsFd as _, BorrowedFd},
+    ptr,
     sync::Arc,
 };
 
@@ -33,9 +37,6 @@ const FINISH: &str = "finish";
 pub(super) const UNWINDERS: &str = "UNWINDERS";
 pub(super) const OUTPUT: &str = "OUTPUT";
 
-/// How often the verification of a program may be interrupted.
-const MAX_ATTEMPTS: u32 = 20;
-
 /// The loaded kernel side. Dropping it unloads everything.
 pub(super) struct Programs {
     /// Also holds the arrays through which programs call each other: such an array empties itself
@@ -44,6 +45,14 @@ pub(super) struct Programs {
     counts: PerCpuArray<MapData, u64>,
     pub(super) ring: RingBuf<MapData>,
     pub(super) unwind: Arc<UnwindMaps>,
+}
+
+/// While it is there, this thread takes no signals: the kernel breaks off the verification of a program,
+/// with EAGAIN, when one is to be delivered. They come when it is dropped, or to another thread.
+struct SignalsBlocked {
+    before: libc::sigset_t,
+    /// Signals are blocked for one thread.
+    _of_this_thread: PhantomData<*const ()>,
 }
 
 /// A value that the kernel may read and write byte by byte.
@@ -60,10 +69,37 @@ unsafe impl Pod for Plain<MappingEntry> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<ObjectTable> {}
 
+// === impl SignalsBlocked ===
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        let mut all = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both are written, by calls that cannot fail with these arguments.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self { before: before.assume_init(), _of_this_thread: PhantomData }
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: a mask that this thread had.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
+// === impl Programs ===
+
 impl Programs {
     /// Creates the maps and loads the programs; nothing runs yet.
     pub(super) fn load(settings: Settings, ring_bytes: usize) -> Result<Self, SamplerError> {
         raise_locked_memory_limit();
+        let _undisturbed = SignalsBlocked::new();
         let ring_bytes = u32::try_from(ring_bytes).unwrap_or(1 << 31);
         let settings = Plain(settings);
         let mut ebpf = EbpfLoader::new()
@@ -172,26 +208,9 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, Sample
         |source: ProgramError| SamplerError::Program { program: name, reported: Box::new(source) };
     let program = ebpf.program_mut(name).ok_or(SamplerError::Missing { name })?;
     let program: &mut PerfEvent = program.try_into().map_err(fail)?;
-    verify(program).map_err(fail)?;
+    program.load().map_err(fail)?;
     let fd = program.fd().map_err(fail)?;
     fd.try_clone().map_err(|source| SamplerError::Io { action: "duplicate a descriptor", source })
-}
-
-/// Has the kernel check a program. It breaks off with EAGAIN when something is to be delivered to this
-/// thread meanwhile, a signal say; that is no verdict, and the next attempt starts anew.
-fn verify(program: &mut PerfEvent) -> Result<(), ProgramError> {
-    let mut attempts = 1;
-    loop {
-        match program.load() {
-            Err(ProgramError::LoadError { io_error, .. })
-                if io_error.raw_os_error() == Some(libc::EAGAIN) && attempts < MAX_ATTEMPTS =>
-            {
-                tracing::debug!(attempts, "verification was interrupted");
-                attempts += 1;
-            }
-            other => return other,
-        }
-    }
 }
 
 fn program_array<'a>(

@@ -50,7 +50,8 @@ fn every_program_verifies_in_few_instructions() {
     }
 }
 
-/// Check that signals, which break off the kernel's verification of a program, do not end the start.
+/// Check that signals, which break off the kernel's verification of a program, do not end the start, and
+/// that they are taken after it.
 #[test]
 #[expect(unsafe_code, reason = "a signal is sent to one thread")]
 fn signals_do_not_end_the_start() {
@@ -58,16 +59,19 @@ fn signals_do_not_end_the_start() {
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&seen)).unwrap();
     // SAFETY: names the calling thread.
     let this = unsafe { libc::pthread_self() };
+    let started = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            // Fewer than there are attempts, over the time that verification takes.
-            for _ in 0..15 {
-                std::thread::sleep(Duration::from_millis(3));
+        scope.spawn(|| {
+            while !started.load(Ordering::SeqCst) {
                 // SAFETY: that thread waits for this one, and the signal has a handler.
                 assert_eq!(unsafe { libc::pthread_kill(this, libc::SIGUSR1) }, 0);
+                std::thread::sleep(Duration::from_micros(200));
             }
         });
-        start(&SamplerConfig::default());
+        let sampler = Sampler::start(&SamplerConfig::default());
+        // Before it is looked at: the other thread waits for it.
+        started.store(true, Ordering::SeqCst);
+        sampler.unwrap();
     });
     assert!(seen.load(Ordering::SeqCst));
 }
