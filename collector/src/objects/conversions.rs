@@ -252,14 +252,18 @@ impl Shared {
         let made = converter.convert(&conversion).and_then(|made| {
             let bytes = check(&conversion)?;
             let kept = catalog.adopt_table(job, &table, bytes);
-            kept.map(|()| made).map_err(|error| ConversionError::Unavailable(error.to_string()))
+            kept.map(|kept| (made, kept))
+                .map_err(|error| ConversionError::Unavailable(error.to_string()))
         });
-        if made.is_err() {
+        if !matches!(made, Ok((_, true))) {
             // It may not exist, and is removed at the next start otherwise.
             let _ = fs::remove_file(&table);
         }
         metrics.conversion_seconds.observe(started.elapsed().as_secs_f64());
-        let (result, settled) = self.settle(job, made);
+        let (result, settled) = match made {
+            Ok((_, false)) => ("outdated", true),
+            made => self.settle(job, made.map(|(made, _)| made)),
+        };
         metrics.conversions.get_or_create(&ResultLabel { result }).inc();
         settled
     }

@@ -54,6 +54,9 @@ pub(super) enum Unacceptable {
     /// It is no listing of symbols.
     #[error("the file is not a listing of kernel symbols: {0}")]
     NotAListing(#[from] KallsymsError),
+    /// No file can be named by it.
+    #[error("the build ID is too long to be kept")]
+    IdTooLong,
     /// It has nothing to add to the object that it goes with.
     #[error("the file has neither symbols nor debug information")]
     NoSymbols,
@@ -178,6 +181,7 @@ impl Unacceptable {
             Self::Size { .. } => "size",
             Self::Identity { .. } => "identity",
             Self::NotAnObject(_) | Self::NotAListing(_) => "not_an_object",
+            Self::IdTooLong => "identity",
             Self::NoSymbols => "no_symbols",
             Self::Format { .. } => "format",
             Self::Chunk(_) => "chunk",

@@ -117,7 +117,7 @@ impl Objects {
     ) -> Result<(ObjectId, Format), Status> {
         let id = ObjectId::try_from(id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         if !self.catalog.can_hold(&id) {
-            return Err(Status::invalid_argument("the build ID is too long to be kept"));
+            return Err(Status::invalid_argument(Unacceptable::IdTooLong.to_string()));
         }
         let format = Format::of_wire(header.format())
             .ok_or_else(|| Status::invalid_argument("unknown object format"))?;
@@ -183,6 +183,9 @@ impl Objects {
                 Some(what) => what,
                 None => identify(&incoming)?,
             };
+            if !catalog.can_hold(&id) {
+                return Err(Unacceptable::IdTooLong);
+            }
             reservation.shrink_to(incoming.finish(&id, format)?);
             if replace {
                 let level = incoming.identify()?.contents.level();

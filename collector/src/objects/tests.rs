@@ -202,13 +202,19 @@ fn better_files_get_another_table() {
     assert!(first.debug.is_some());
 
     assert!(adopt(Format::Elf, "a better object", true));
-    catalog.adopt_table(&first, &new_file("table"), 5).expect("kept");
-    assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })), "it serves");
-    let status = CatalogStatus { stored: 1, bytes: 5 + 15 + 5, waiting: 1, failed: 0 };
+    assert!(!catalog.adopt_table(&first, &new_file("table"), 5).expect("not of these files"));
+    catalog.refuse(&first, Failure::of_object("bad", Reason::BadObject));
+    let status = CatalogStatus { stored: 1, bytes: 5 + 15, waiting: 1, failed: 0 };
     assert_eq!(catalog.status(), status);
-    assert_eq!(Catalog::open(dir.path(), 1000).expect("opens").status().stored, 1);
-    catalog.adopt_table(&job(), &new_file("tables"), 6).expect("kept");
+    assert_eq!(Catalog::open(dir.path(), 1000).expect("opens").status(), status, "after a restart");
+    assert!(catalog.adopt_table(&job(), &new_file("tables"), 6).expect("kept"));
     assert_eq!(catalog.status(), CatalogStatus { bytes: 26, waiting: 0, ..status });
+
+    // It serves until there is another one.
+    assert!(adopt(Format::Elf, "the best object", true));
+    assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })));
+    assert_eq!(catalog.status(), CatalogStatus { bytes: 26, ..status });
+    assert!(catalog.adopt_table(&job(), &new_file("tables"), 6).expect("kept"));
 
     // A failure does not take away what is there.
     assert!(adopt(Format::Elf, "a bad object", true));

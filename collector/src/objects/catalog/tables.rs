@@ -114,29 +114,45 @@ impl Catalog {
         })
     }
 
-    /// Puts the table that was made of `job` in its place, durably.
+    /// Puts the table that was made of `job` in its place, durably. Answers `false` when files came
+    /// meanwhile that are not in it: were it kept, it would be newer than they are, and be taken for
+    /// theirs after a restart.
     pub(in crate::objects) fn adopt_table(
         &self,
         job: &ToConvert,
         file: &Path,
         bytes: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         File::open(file)?.sync_all()?;
+        let mut objects = self.shared.write();
+        let Some(stored) = objects.get_mut(&job.id).filter(|stored| stored.is_of(job)) else {
+            return Ok(false);
+        };
         fs::rename(file, self.path(&job.id, Kept::Table))?;
         File::open(&self.shared.dir)?.sync_all()?;
-        self.settle(job, Table::ready(bytes));
-        Ok(())
+        self.settle(stored, Table::ready(bytes));
+        Ok(true)
     }
 
     /// Notes that an object has no table. Should that not be kept, it is found again after a restart.
     pub(in crate::objects) fn refuse(&self, job: &ToConvert, failure: Failure) {
+        let mut objects = self.shared.write();
+        // What is said of older files says nothing of these.
+        let Some(stored) = objects.get_mut(&job.id).filter(|stored| stored.is_of(job)) else {
+            return;
+        };
         if failure.retry_at.is_none() {
             let path = self.path(&job.id, Kept::Failure);
             if let Err(error) = write_whole(&path, &failure.record()) {
                 warn!(path = %path.display(), %error, "cannot keep why a conversion failed");
             }
         }
-        self.settle(job, Table::Failed(failure));
+        // A table of older files says more than none.
+        let table = match stored.table {
+            Table::Ready { .. } => stored.table.clone(),
+            _ => Table::Failed(failure),
+        };
+        self.settle(stored, table);
     }
 
     /// Asks for another table in place of one that is damaged or too old, or after a failure that may
@@ -157,23 +173,20 @@ impl Catalog {
         again
     }
 
-    fn settle(&self, job: &ToConvert, table: Table) {
-        let mut objects = self.shared.write();
-        let Some(stored) = objects.get_mut(&job.id) else { return };
+    fn settle(&self, stored: &mut Stored, table: Table) {
         let before = stored.all_bytes();
-        // Files that came meanwhile are not in it.
-        let is_stale = stored.version != job.version;
-        match (&stored.table, &table) {
-            // A table of older files says more than none.
-            (Table::Ready { .. }, Table::Failed(_)) => {}
-            _ => stored.table = table,
-        }
-        match stored.table {
-            Table::Ready { .. } => stored.renew = is_stale,
-            _ if is_stale => stored.table = Table::Waiting,
-            _ => stored.renew = false,
-        }
+        stored.table = table;
+        stored.renew = false;
         self.shared.used().change(before, stored.all_bytes());
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// Its files are those of the job.
+    fn is_of(&self, job: &ToConvert) -> bool {
+        self.version == job.version
     }
 }
 
