@@ -59,7 +59,10 @@ Examples:
   fleetprof top '{service=\"checkout\", version=\"v2\"}' --from -1h
   fleetprof top checkout -o json | jq '.[0]'
 
-JSON: [{\"function\", \"file\", \"module\", \"self\", \"total\"}], times in nanoseconds";
+Code without a name is shown as module+0xoffset, each address for itself.
+
+JSON: [{\"function\", \"file\", \"module\", \"self\", \"total\"}], times in nanoseconds, and
+\"unnamed_reason\" where the function is an address";
 
 pub(crate) const SERIES: &str = "\
 Without --by, one line per step; with it, one line and one curve per series, all to the same scale.

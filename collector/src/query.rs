@@ -8,6 +8,7 @@
 mod coverage;
 mod error;
 mod labels;
+mod named;
 mod plan;
 mod profile;
 mod reader;

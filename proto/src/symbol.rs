@@ -57,6 +57,26 @@ pub enum Symbol {
 // === impl Reason ===
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::NoObject,
+        Self::NotReady,
+        Self::NoSymbols,
+        Self::NotCovered,
+        Self::BadObject,
+        Self::Unsupported,
+        Self::NoMapping,
+        Self::ProcessGone,
+        Self::NoBuildId,
+        Self::NoKernelSymbols,
+        Self::Anonymous,
+    ];
+
+    /// The reason with this short name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// A short stable name for labels and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,9 @@
 //! `fleetprof top`: the functions with the most CPU.
 
-use fleetprof_proto::v1::{TopOrder, TopRequest, TopResponse};
+use fleetprof_proto::{
+    symbol::Reason,
+    v1::{TopOrder, TopRequest, TopResponse},
+};
 
 use super::{Session, missing, query};
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     output::{
         coverage, json,
         table::{Layout, Table},
-        text::Cut,
+        text::{self, Cut},
         units,
     },
     screen::Screen,
@@ -53,6 +56,9 @@ pub(super) async fn run(
     } else if for_people && cut {
         screen.note(&format!("the first {limit} functions; --limit 0 shows all"));
     }
+    if for_people && let Some(note) = unnamed(&answer) {
+        screen.note(&note);
+    }
     session.note_coverage(&answer.coverage.unwrap_or_default(), for_people);
     Ok(())
 }
@@ -83,6 +89,27 @@ fn table(answer: &TopResponse) -> Table {
         ]);
     }
     table
+}
+
+/// How much of the CPU is in code without a name, and why; `None` when all has names.
+fn unnamed(answer: &TopResponse) -> Option<String> {
+    let share = |nanos| units::percent(nanos, answer.total_nanos);
+    let sum = answer.unnamed.iter().fold(0_u64, |sum, it| sum.saturating_add(it.self_nanos));
+    let reasons: Vec<_> = answer
+        .unnamed
+        .iter()
+        .map(|it| match Reason::from_name(&it.reason) {
+            Some(reason) => format!("{} {reason}", share(it.self_nanos)),
+            None => format!("{} {}", share(it.self_nanos), text::clean(&it.reason)),
+        })
+        .collect();
+    (sum > 0).then(|| {
+        format!(
+            "{} of the CPU is in code without a name: {} (fleetprof objects says more)",
+            share(sum),
+            reasons.join(", ")
+        )
+    })
 }
 
 /// The last part of a path: in a table of functions, `libc.so.6` says what its directory does not.

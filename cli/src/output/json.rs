@@ -33,6 +33,9 @@ struct Function<'a> {
     self_nanos: u64,
     #[serde(rename = "total")]
     total_nanos: u64,
+    /// Only of an address without a name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    unnamed_reason: &'a str,
 }
 
 /// One element of `series -o json`.
@@ -215,6 +218,7 @@ pub(crate) fn functions(functions: &[v1::FunctionUsage]) -> serde_json::Result<S
             module: &it.module,
             self_nanos: it.self_nanos,
             total_nanos: it.total_nanos,
+            unnamed_reason: &it.unnamed_reason,
         })
         .collect();
     write(&functions)

@@ -1,6 +1,6 @@
 //! What each command asks and prints when all is well, or when there is nothing.
 
-use fleetprof_proto::v1::{Coverage, Query, TopOrder};
+use fleetprof_proto::v1::{Coverage, Query, TopOrder, UnnamedUsage};
 use serde_json::json;
 
 use crate::{
@@ -148,6 +148,24 @@ fn functions_are_json() {
             "total": 15_000_000_000_u64,
         })
     );
+}
+
+/// Check that code without names is summed up, with reasons in words, known or not.
+#[test]
+fn what_has_no_name_is_summed_up() {
+    let mut answers = fixtures::answers();
+    let unnamed = |reason: &str, seconds: u64| UnnamedUsage {
+        reason: reason.to_owned(),
+        self_nanos: seconds * 1_000_000_000,
+    };
+    answers.top.unnamed = vec![unnamed("not_ready", 3), unnamed("of_the_future", 1)];
+    let collector = MockCollector::start(answers);
+    let note = "20.0% of the CPU is in code without a name: 15.0% its symbol table is still being made, \
+                5.0% of_the_future (fleetprof objects says more)\n";
+    let run = fleetprof(&collector.url(), &["top", "checkout"]);
+    assert!(run.stderr.starts_with(note), "{}", run.stderr);
+    let run = fleetprof(&collector.url(), &["top", "checkout", "-o", "json"]);
+    assert!(!run.stderr.contains("without a name"), "{}", run.stderr);
 }
 
 /// Check that order and number of rows are asked for, and that a cut list says so.

@@ -48,6 +48,7 @@ pub(crate) fn answers() -> Answers {
                 function("main", "/src/main.rs", "/usr/bin/checkout", 0, 20),
             ],
             total_nanos: 20_000_000_000,
+            unnamed: Vec::new(),
             coverage: Some(coverage()),
         },
         status: status(),
@@ -80,6 +81,7 @@ pub(crate) fn function(
         module: module.to_owned(),
         self_nanos: own * 1_000_000_000,
         total_nanos: total * 1_000_000_000,
+        unnamed_reason: String::new(),
     }
 }
 

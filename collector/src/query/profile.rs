@@ -1,11 +1,11 @@
 //! The merged, symbolized profile as pprof.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use fleetprof_proto::{batch::Merger, pprof, v1};
+use fleetprof_proto::{pprof, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, Queries, QueryError, QueryParts, reader};
+use super::{Plan, Queries, QueryError, QueryParts, named, reader};
 use crate::metrics::Method;
 
 /// A profile for download.
@@ -30,32 +30,22 @@ impl Queries {
 }
 
 fn run(parts: &QueryParts, plan: &Plan, cancel: &CancellationToken) -> Result<Profile, QueryError> {
-    let mut merger = Merger::new();
-    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
-        Ok(merger.add(batch, |labels| {
-            let matches = plan.selector.matches(|name| labels.get(name).copied());
-            matches.then(|| owned(labels))
-        }))
-    })?;
-    reader::require_samples(&*parts.store, plan, &coverage)?;
-    let merged = merger.finish();
-    let resolved = parts.symbols.resolve(&merged, cancel);
-    resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
-    if cancel.is_cancelled() {
-        return Err(QueryError::Cancelled);
-    }
-    let coverage = coverage.into_wire();
-    let profile = pprof::encode(&merged, &resolved.symbols, &comments(plan, &coverage));
+    let require = |coverage: &_| reader::require_samples(&*parts.store, plan, coverage);
+    let named = named::read(parts, plan, cancel, owned, require)?;
+    let unnamed = named.unnamed();
+    let coverage = named.coverage.into_wire();
+    let comments = comments(plan, &coverage, &unnamed);
+    let profile = pprof::encode(&named.batch, &named.symbols, &comments);
     let pprof_gz = pprof::gzip(&profile).map_err(|e| QueryError::Internal(e.to_string()))?;
     Ok(Profile { pprof_gz, coverage })
 }
 
-fn owned(labels: &BTreeMap<&str, &str>) -> Vec<(String, String)> {
+fn owned(labels: &BTreeMap<&str, &str>) -> named::Kept {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// What a reader of the file should know: `pprof -comments` shows it.
-fn comments(plan: &Plan, coverage: &v1::Coverage) -> Vec<String> {
+fn comments(plan: &Plan, coverage: &v1::Coverage, unnamed: &[v1::UnnamedUsage]) -> Vec<String> {
     let version = env!("CARGO_PKG_VERSION");
     let mut comments = vec![
         format!("fleetprof-collector {version}, selector {}", plan.selector),
@@ -64,6 +54,10 @@ fn comments(plan: &Plan, coverage: &v1::Coverage) -> Vec<String> {
     for counter in &coverage.dropped {
         let (name, value) = (&counter.name, counter.value);
         comments.push(format!("agents lost {value} samples since their start: {name}"));
+    }
+    for v1::UnnamedUsage { reason, self_nanos } in unnamed {
+        let seconds = Duration::from_nanos(*self_nanos).as_secs_f64();
+        comments.push(format!("{seconds:.3} s of CPU are in code without a name: {reason}"));
     }
     comments.extend(coverage.damaged.iter().map(|what| format!("not included: {what}")));
     comments

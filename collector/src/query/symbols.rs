@@ -5,15 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use fleetprof_proto::{
-    batch::{Batch, Merger},
-    labels,
-    symbol::Symbol,
-    v1,
-};
+use fleetprof_proto::{batch::Batch, labels, symbol::Symbol, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, reader};
+use super::{Plan, QueryError, QueryParts, named, reader};
 
 /// What services are split by.
 const KEPT: [&str; 2] = [labels::SERVICE, labels::VERSION];
@@ -23,29 +18,18 @@ pub(super) fn run(
     plan: &Plan,
     cancel: &CancellationToken,
 ) -> Result<v1::SymbolsResponse, QueryError> {
-    let mut merger = Merger::new();
-    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
-        Ok(merger.add(batch, |labels| {
-            let matches = plan.selector.matches(|name| labels.get(name).copied());
-            let kept = KEPT.iter().filter_map(|name| {
-                labels.get(name).map(|value| ((*name).to_owned(), (*value).to_owned()))
-            });
-            matches.then(|| kept.collect())
-        }))
-    })?;
-    reader::require_service(plan, &coverage)?;
-    let merged = merger.finish();
-    let resolved = parts.symbols.resolve(&merged, cancel);
-    resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
-    if cancel.is_cancelled() {
-        return Err(QueryError::Cancelled);
-    }
-    let mut services: Vec<_> = quality(&merged, &resolved.symbols);
+    let keep = |labels: &BTreeMap<&str, &str>| {
+        let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
+        kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let require = |coverage: &_| reader::require_service(plan, coverage);
+    let named = named::read(parts, plan, cancel, keep, require)?;
+    let mut services: Vec<_> = quality(&named.batch, &named.symbols);
     services.sort_by(|a, b| {
         let key = |it: &v1::SymbolQuality| (it.service.clone(), it.version.clone());
         b.frames.cmp(&a.frames).then_with(|| key(a).cmp(&key(b)))
     });
-    Ok(v1::SymbolsResponse { services, coverage: Some(coverage.into_wire()) })
+    Ok(v1::SymbolsResponse { services, coverage: Some(named.coverage.into_wire()) })
 }
 
 /// Sums up the frames of each origin of a batch; `symbols` is parallel to its frame rows.

@@ -7,19 +7,26 @@
 use std::collections::HashMap;
 
 use fleetprof_proto::{
-    batch::{Batch, Merger},
-    symbol::Symbol,
+    batch::Batch,
+    symbol::{Reason, Symbol},
     v1,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, reader};
+use super::{Plan, QueryError, QueryParts, named, reader};
 
 /// What samples without any frame are shown as.
 const NO_STACK: &str = "[no stack]";
 
-/// Function, file, module.
-type Key = (String, String, String);
+/// What makes a function another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    function: String,
+    file: String,
+    module: String,
+    /// Why it has no name, if it is an address.
+    unnamed: Option<Reason>,
+}
 
 /// Usage of one function.
 #[derive(Debug, Default)]
@@ -43,22 +50,9 @@ pub(super) fn run(
     request: &v1::TopRequest,
     cancel: &CancellationToken,
 ) -> Result<v1::TopResponse, QueryError> {
-    let mut merger = Merger::new();
-    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
-        Ok(merger.add(batch, |labels| {
-            let matches = plan.selector.matches(|name| labels.get(name).copied());
-            matches.then(Vec::new)
-        }))
-    })?;
-    reader::require_service(plan, &coverage)?;
-    let merged = merger.finish();
-    let resolved = parts.symbols.resolve(&merged, cancel);
-    resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
-    if cancel.is_cancelled() {
-        return Err(QueryError::Cancelled);
-    }
-    let functions = usage(&merged, &resolved.symbols);
-    let mut rows = functions.into_wire();
+    let require = |coverage: &_| reader::require_service(plan, coverage);
+    let named = named::read(parts, plan, cancel, |_| Vec::new(), require)?;
+    let mut rows = usage(&named.batch, &named.symbols).into_wire();
     let by_self = request.order() == v1::TopOrder::Self_;
     rows.sort_by(|a, b| {
         let key = |row: &v1::FunctionUsage| match by_self {
@@ -70,8 +64,13 @@ pub(super) fn run(
     if request.limit > 0 {
         rows.truncate(request.limit as usize);
     }
-    let total_nanos = merged.samples().fold(0, |sum: u64, row| sum.saturating_add(row.nanos));
-    Ok(v1::TopResponse { functions: rows, total_nanos, coverage: Some(coverage.into_wire()) })
+    let total_nanos = named.batch.samples().fold(0, |sum: u64, row| sum.saturating_add(row.nanos));
+    Ok(v1::TopResponse {
+        functions: rows,
+        total_nanos,
+        unnamed: named.unnamed(),
+        coverage: Some(named.coverage.into_wire()),
+    })
 }
 
 /// Sums up every function of a batch; `symbols` is parallel to its frame rows.
@@ -90,11 +89,19 @@ fn usage(batch: &Batch, symbols: &[Symbol]) -> Functions {
             }
         }
         if innermost {
-            let none = functions.number((NO_STACK.to_owned(), String::new(), String::new()));
+            let none = functions.number(Key::new(NO_STACK.to_owned(), "", ""));
             functions.usage[none].count(row, sample.nanos, true);
         }
     }
     functions
+}
+
+// === impl Key ===
+
+impl Key {
+    fn new(function: String, file: &str, module: &str) -> Self {
+        Self { function, file: file.to_owned(), module: module.to_owned(), unnamed: None }
+    }
 }
 
 // === impl Usage ===
@@ -132,19 +139,25 @@ impl Functions {
             Some(Symbol::Named(lines)) if !lines.is_empty() => lines
                 .iter()
                 .map(|line| {
-                    let file = line.file.as_deref().unwrap_or_default().to_owned();
-                    self.number((line.name.to_string(), file, module.to_owned()))
+                    let file = line.file.as_deref().unwrap_or_default();
+                    self.number(Key::new(line.name.to_string(), file, module))
                 })
                 .collect(),
-            _ => vec![self.number((frame.fallback_name(), String::new(), module.to_owned()))],
+            _ => {
+                let unnamed = symbol.and_then(named::reason);
+                vec![self.number(Key { unnamed, ..Key::new(frame.fallback_name(), "", module) })]
+            }
         }
     }
 
     fn into_wire(self) -> Vec<v1::FunctionUsage> {
-        let row = |((function, file, module), usage): (Key, Usage)| v1::FunctionUsage {
-            function,
-            file,
-            module,
+        let row = |(key, usage): (Key, Usage)| v1::FunctionUsage {
+            function: key.function,
+            file: key.file,
+            module: key.module,
+            unnamed_reason: key
+                .unnamed
+                .map_or_else(String::new, |reason| reason.as_str().to_owned()),
             self_nanos: usage.self_nanos,
             total_nanos: usage.total_nanos,
         };

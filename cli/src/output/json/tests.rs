@@ -40,10 +40,19 @@ fn functions_carry_whole_nanoseconds() {
         module: "/bin/x".to_owned(),
         self_nanos: 5,
         total_nanos: u64::MAX,
+        unnamed_reason: String::new(),
+    };
+    let address = v1::FunctionUsage {
+        function: "x+0x10".to_owned(),
+        unnamed_reason: "no_object".to_owned(),
+        ..v1::FunctionUsage::default()
     };
     assert_eq!(
-        parsed(functions(&[function])),
-        json!([{"function": "main", "file": "main.rs", "module": "/bin/x", "self": 5, "total": u64::MAX}])
+        parsed(functions(&[function, address])),
+        json!([
+            {"function": "main", "file": "main.rs", "module": "/bin/x", "self": 5, "total": u64::MAX},
+            {"function": "x+0x10", "file": "", "module": "", "self": 0, "total": 0, "unnamed_reason": "no_object"},
+        ])
     );
 }
 

@@ -242,8 +242,7 @@ impl Failure {
         let text = fs::read_to_string(path).ok()?;
         let text = text.strip_prefix(&format!("converter {CONVERTER_VERSION}\n"))?;
         let (reason, why) = text.split_once('\n')?;
-        let reasons = [Reason::BadObject, Reason::Unsupported];
-        let reason = reasons.into_iter().find(|known| known.as_str() == reason)?;
+        let reason = Reason::from_name(reason)?;
         Some(Self::of_object(why.trim_end(), reason))
     }
 }

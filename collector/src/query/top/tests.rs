@@ -74,3 +74,19 @@ fn nothing_disappears() {
     let expected = [("[no stack]", 3, 3), ("libx.so+0x1", 0, 10), ("libx.so+0x2", 10, 10)];
     assert_eq!(rows(&batch, &symbols), expected.map(|(n, s, t)| (n.to_owned(), s, t)));
 }
+
+/// Check that an address says why it has no name, and a function does not.
+#[test]
+fn addresses_say_why_they_have_no_name() {
+    let batch = batch(&[(&[1, 2], 10)]);
+    let reserved = Symbol::Unknown(Reason::NoObject);
+    let symbols = [reserved, Symbol::Named(vec![line("f")]), Symbol::Unknown(Reason::NotReady)];
+    let mut rows: Vec<_> = usage(&batch, &symbols)
+        .into_wire()
+        .into_iter()
+        .map(|row| (row.function, row.unnamed_reason))
+        .collect();
+    rows.sort();
+    let expected = [("f", ""), ("libx.so+0x2", "not_ready")];
+    assert_eq!(rows, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
+}
