@@ -18,7 +18,9 @@ use prometheus_client::{
 };
 
 use crate::memory;
+pub use frames::Frames;
 
+mod frames;
 mod process;
 
 /// The collector's metrics. Cloning shares them.
@@ -61,6 +63,8 @@ pub struct Metrics {
     pub query_failures: Family<MethodLabel, Counter>,
     /// Addresses looked up, by what became of them.
     pub symbols: Family<ResultLabel, Counter>,
+    /// How much of the code of each service has names.
+    pub frames: Frames,
     gauges: Gauges,
 }
 
@@ -168,6 +172,7 @@ impl Default for Metrics {
             query_seconds: Family::new_with_constructor(latency),
             query_failures: Family::default(),
             symbols: Family::default(),
+            frames: Frames::default(),
             gauges: Gauges::default(),
         };
         let mut registry = Registry::with_prefix("fleetprof_collector");
@@ -208,6 +213,7 @@ impl Metrics {
         r.register("query_failures", "Queries that failed", self.query_failures.clone());
         let help = "Addresses looked up, by what became of them";
         r.register("symbols", help, self.symbols.clone());
+        self.frames.register(r);
     }
 
     /// Everything in Prometheus' text format.

@@ -6,6 +6,7 @@ mod http;
 mod listen;
 mod profile_of_service;
 mod self_profile;
+mod symbol_quality;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
@@ -48,7 +49,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
     store: Arc<dyn Store>,
     /// Held until the end.
     _data_dir: DataDir,
@@ -159,6 +160,8 @@ impl Collector {
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let grpc = Routes::new(health_service);
         let router = add_services(grpc, ingest, objects, &queries)?.into_axum_router();
+        let watch = symbol_quality::watch(queries.clone(), metrics.frames.clone(), stop.clone());
+        let quality = tokio::spawn(watch);
         let web = http::Web::new(queries, store.clone(), catalog, wants, metrics);
         let router = router.merge(http::routes(web)).fallback(http::fallback);
         health::begin(&reporter).await;
@@ -171,7 +174,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub],
+            background: [health, scrub, quality],
             store,
             _data_dir: data_dir,
         })

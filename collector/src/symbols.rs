@@ -91,6 +91,23 @@ impl Symbols {
     /// Names every frame of a batch, as far as names are there in time; stops early when cancelled.
     /// Blocks.
     pub fn resolve(&self, batch: &Batch, cancel: &CancellationToken) -> Resolved {
+        let (mut out, late) = self.resolve_what_is_there(batch, cancel);
+        self.wait(late, cancel, &mut out);
+        self.count(&out.symbols);
+        out
+    }
+
+    /// The same, without a wait for what is not there yet, which nobody is asked to hurry with either.
+    pub fn resolve_now(&self, batch: &Batch, cancel: &CancellationToken) -> Resolved {
+        self.resolve_what_is_there(batch, cancel).0
+    }
+
+    /// And what is not there yet.
+    fn resolve_what_is_there(
+        &self,
+        batch: &Batch,
+        cancel: &CancellationToken,
+    ) -> (Resolved, Vec<Rows>) {
         let mut out = Resolved {
             symbols: vec![Symbol::Unknown(Reason::NoObject); batch.frame_count()],
             problems: Vec::new(),
@@ -102,9 +119,7 @@ impl Symbols {
             }
             late.extend(self.name(rows, &mut out.symbols));
         }
-        self.wait(late, cancel, &mut out);
-        self.count(&out.symbols);
-        out
+        (out, late)
     }
 
     /// Fills in the names of one object's frames; gives them back when they are not ready.

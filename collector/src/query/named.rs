@@ -20,6 +20,15 @@ pub(super) struct Named {
     pub coverage: Coverage,
 }
 
+/// What is done about names that are not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// They are waited for, within limits.
+    Wait,
+    /// They are left out.
+    Leave,
+}
+
 /// Labels that samples keep.
 pub(super) type Kept = Vec<(String, String)>;
 
@@ -29,6 +38,7 @@ pub(super) fn read(
     parts: &QueryParts,
     plan: &Plan,
     cancel: &CancellationToken,
+    late: Late,
     keep: impl Fn(&BTreeMap<&str, &str>) -> Kept,
     require: impl FnOnce(&Coverage) -> Result<(), QueryError>,
 ) -> Result<Named, QueryError> {
@@ -41,7 +51,10 @@ pub(super) fn read(
     })?;
     require(&coverage)?;
     let batch = merger.finish();
-    let resolved = parts.symbols.resolve(&batch, cancel);
+    let resolved = match late {
+        Late::Wait => parts.symbols.resolve(&batch, cancel),
+        Late::Leave => parts.symbols.resolve_now(&batch, cancel),
+    };
     resolved.problems.into_iter().for_each(|problem| coverage.damage(problem));
     if cancel.is_cancelled() {
         return Err(QueryError::Cancelled);

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use fleetprof_proto::{pprof, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, Queries, QueryError, QueryParts, named, reader};
+use super::{
+    Plan, Queries, QueryError, QueryParts,
+    named::{self, Late},
+    reader,
+};
 use crate::metrics::Method;
 
 /// A profile for download.
@@ -31,7 +35,7 @@ impl Queries {
 
 fn run(parts: &QueryParts, plan: &Plan, cancel: &CancellationToken) -> Result<Profile, QueryError> {
     let require = |coverage: &_| reader::require_samples(&*parts.store, plan, coverage);
-    let named = named::read(parts, plan, cancel, owned, require)?;
+    let named = named::read(parts, plan, cancel, Late::Wait, owned, require)?;
     let unnamed = named.unnamed();
     let coverage = named.coverage.into_wire();
     let comments = comments(plan, &coverage, &unnamed);

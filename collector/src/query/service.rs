@@ -10,7 +10,9 @@ use fleetprof_proto::v1::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Plan, Profile, Queries, QueryError, labels, series, services, status, symbols, top};
+use super::{
+    Plan, Profile, Queries, QueryError, labels, named::Late, series, services, status, symbols, top,
+};
 use crate::metrics::Method;
 
 /// Largest piece of a profile in one message, bytes.
@@ -94,7 +96,7 @@ impl QueryService for QueryApi {
         request: Request<SymbolsRequest>,
     ) -> Result<Response<SymbolsResponse>, Status> {
         let plan = Plan::try_from(request.into_inner().query)?;
-        let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel);
+        let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel, Late::Wait);
         Ok(Response::new(self.queries.run(Method::Symbols, query).await?))
     }
 

@@ -8,22 +8,42 @@ use std::collections::BTreeMap;
 use fleetprof_proto::{batch::Batch, labels, symbol::Symbol, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, named, reader};
+use super::{
+    Plan, Queries, QueryError, QueryParts,
+    named::{self, Late},
+    reader,
+};
+use crate::metrics::Method;
 
 /// What services are split by.
 const KEPT: [&str; 2] = [labels::SERVICE, labels::VERSION];
+
+// === impl Queries ===
+
+impl Queries {
+    /// How much of the code of each service has names now, symbol tables that are still being made left
+    /// out.
+    ///
+    /// # Errors
+    /// When time is up.
+    pub async fn symbol_quality(&self, plan: Plan) -> Result<Vec<v1::SymbolQuality>, QueryError> {
+        let query = move |parts: &_, cancel: &_| run(parts, &plan, cancel, Late::Leave);
+        Ok(self.run(Method::Symbols, query).await?.services)
+    }
+}
 
 pub(super) fn run(
     parts: &QueryParts,
     plan: &Plan,
     cancel: &CancellationToken,
+    late: Late,
 ) -> Result<v1::SymbolsResponse, QueryError> {
     let keep = |labels: &BTreeMap<&str, &str>| {
         let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
         kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
     let require = |coverage: &_| reader::require_service(plan, coverage);
-    let named = named::read(parts, plan, cancel, keep, require)?;
+    let named = named::read(parts, plan, cancel, late, keep, require)?;
     let mut services: Vec<_> = quality(&named.batch, &named.symbols);
     services.sort_by(|a, b| {
         let key = |it: &v1::SymbolQuality| (it.service.clone(), it.version.clone());

@@ -13,7 +13,11 @@ use fleetprof_proto::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, named, reader};
+use super::{
+    Plan, QueryError, QueryParts,
+    named::{self, Late},
+    reader,
+};
 
 /// What samples without any frame are shown as.
 const NO_STACK: &str = "[no stack]";
@@ -51,7 +55,7 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::TopResponse, QueryError> {
     let require = |coverage: &_| reader::require_service(plan, coverage);
-    let named = named::read(parts, plan, cancel, |_| Vec::new(), require)?;
+    let named = named::read(parts, plan, cancel, Late::Wait, |_| Vec::new(), require)?;
     let mut rows = usage(&named.batch, &named.symbols).into_wire();
     let by_self = request.order() == v1::TopOrder::Self_;
     rows.sort_by(|a, b| {
