@@ -79,6 +79,11 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_SYMBOL_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
     pub symbol_memory: u64,
 
+    /// Memory for making one symbol table, in a process of its own. Of a binary that needs more the
+    /// functions are named, without lines and inlined calls.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_CONVERSION_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "2GiB")]
+    pub conversion_memory: u64,
+
     /// Memory of this process past which queries are refused, so that ingest lives on. Without it: half
     /// of the container's or the host's.
     #[arg(long, env = "FLEETPROF_COLLECTOR_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_size)]
@@ -118,6 +123,7 @@ impl Args {
             // The other half is for reading and encoding.
             symbol_patience: self.query_timeout / 2,
             symbol_memory: self.symbol_memory,
+            symbol_worker_memory: self.conversion_memory,
             ..Config::default()
         };
         config.limits.max_payload_bytes = usize::try_from(self.max_batch).unwrap_or(usize::MAX);

@@ -28,7 +28,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) url: String,
     /// Reads the log to its end, which comes when the last of its processes ends.
-    log: JoinHandle<Vec<String>>,
+    log: Option<JoinHandle<Vec<String>>>,
 }
 
 // === impl Process ===
@@ -52,7 +52,7 @@ impl Process {
         let address = address.expect("it says where it listens before it ends");
         // A full pipe would stop it.
         let log = std::thread::spawn(move || log.map(|line| line.expect("text")).collect());
-        Self { child, url: format!("http://{address}"), log }
+        Self { child, url: format!("http://{address}"), log: Some(log) }
     }
 
     /// Tells it to end; answers its exit code and what it logged since it listened.
@@ -60,12 +60,29 @@ impl Process {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, Signal::TERM).expect("signalled");
         let code = self.child.wait().expect("ended").code();
-        (code, self.log.join().expect("read"))
+        (code, self.log.take().expect("read once").join().expect("read"))
+    }
+
+    /// Most memory it has had, bytes.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a number") * 1024
     }
 
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
+    }
+}
+
+impl Drop for Process {
+    /// A test that fails leaves nobody behind who keeps its output open.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod fleet;
+mod hostile;
 mod http;
 mod ingest;
 mod log;
