@@ -6,7 +6,10 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +41,8 @@ struct Fleet {
     at: usize,
     /// Uploads that were accepted as new, by object.
     accepted: Mutex<HashMap<ObjectId, u32>>,
+    /// Uploads that were begun.
+    begun: AtomicUsize,
 }
 
 // === impl Fleet ===
@@ -47,7 +52,12 @@ impl Fleet {
         let program = objects::program(dir);
         let id = program.id.build_id.value().to_vec();
         let at = program.bytes.windows(id.len()).position(|bytes| bytes == id).expect("there");
-        Arc::new(Self { bytes: program.bytes, at, accepted: Mutex::default() })
+        Arc::new(Self {
+            bytes: program.bytes,
+            at,
+            accepted: Mutex::default(),
+            begun: AtomicUsize::default(),
+        })
     }
 
     fn id(number: u16) -> ObjectId {
@@ -127,6 +137,7 @@ impl Fleet {
             let id = ObjectId::try_from(id).expect("valid");
             let bytes = self.bytes(&id);
             let header = objects::header(&id, ObjectFormat::Elf, bytes.len());
+            self.begun.fetch_add(1, Ordering::Relaxed);
             // What fails is asked for again.
             match objects::upload(url, header, &bytes).await {
                 Ok(answer) if !answer.duplicate => {
@@ -203,6 +214,9 @@ async fn objects_of_a_fleet_are_uploaded_and_converted_once() {
         .filter(|(_, n)| *n > 1)
         .collect();
     assert_eq!(repeated, [], "uploaded more than once");
+    // Each agent may have had one under way when the collector died.
+    let begun = fleet.begun.load(Ordering::Relaxed);
+    assert!(begun <= usize::from(OBJECTS) + AGENTS, "{begun} uploads");
     assert_eq!(conversions(&process.url) + tables, usize::from(OBJECTS));
     assert_eq!(count(&process.url, ObjectState::Wanted).await, 0);
     assert_eq!(process.terminate().0, Some(0));

@@ -11,6 +11,7 @@ mod crowd;
 mod kernel;
 mod load;
 mod memory;
+mod objects;
 mod perf;
 mod report;
 mod sample;
@@ -66,6 +67,8 @@ enum Part {
     Perf,
     /// What the collector takes in and answers
     Collector,
+    /// Uploads of binaries, and what their conversion costs others
+    Objects,
 }
 
 /// How much is measured.
@@ -104,5 +107,6 @@ fn answer(part: Part, args: &Args, effort: Effort, report: &mut Report) {
         Part::Crowd => crowd::measure(report, &args.rates, effort),
         Part::Perf => args.rates.iter().for_each(|rate| perf::measure(report, *rate, effort)),
         Part::Collector => collector::measure(report, args.rounds),
+        Part::Objects => objects::measure(report),
     }
 }
