@@ -27,6 +27,10 @@ pub struct Conversion {
     pub object: PathBuf,
     /// A separate file with its debug information.
     pub debug: Option<PathBuf>,
+    /// What its debug information has in common with other objects' (`.gnu_debugaltlink`, dwz).
+    pub shared: Option<PathBuf>,
+    /// A package (`.dwp`) with the units that were split off its debug information.
+    pub package: Option<PathBuf>,
     /// Where the table is written; replaced when it exists.
     pub table: PathBuf,
     /// Most bytes that compressed sections may unpack to.
@@ -72,11 +76,15 @@ impl Conversion {
     /// When no table can be made, or not be written.
     pub fn run(&self) -> Result<TableReport, Refusal> {
         let object = map(&self.object)?;
-        let debug = self.debug.as_deref().map(map).transpose()?;
+        let [debug, shared, package] = [&self.debug, &self.shared, &self.package]
+            .map(|path| path.as_deref().map(map).transpose());
+        let (debug, shared, package) = (debug?, shared?, package?);
         let mut go = GoFunctions::of(&object);
         let inputs = Inputs {
             binary: Some(&object),
             debug: debug.as_deref(),
+            shared: shared.as_deref(),
+            package: package.as_deref(),
             others: go.iter_mut().map(|go| go as _).collect(),
             without_debug_info: self.symbols_only,
             ..Inputs::default()

@@ -33,8 +33,17 @@ pub struct Converter {
 pub struct Made {
     /// What is in it.
     pub report: TableReport,
-    /// Why debug information was left out, when it was there and more than the limits allow.
-    pub without_debug_info: Option<String>,
+    /// What had to be left out, and why.
+    pub left_out: Option<(LeftOut, String)>,
+}
+
+/// What a table says nothing of, though it was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The shared file and the package of split units: they are another object's, damaged, or too much.
+    Companions,
+    /// All debug information: it is more than the limits allow.
+    DebugInfo,
 }
 
 /// Why there is no table.
@@ -64,23 +73,32 @@ impl Converter {
         Self { command: None, memory_bytes: u64::MAX }
     }
 
-    /// Makes a table; when that fails, one without debug information.
+    /// Makes a table; when that fails, one of less: files that came from elsewhere must not cost an
+    /// object what its own say, nor debug information its symbols.
     ///
     /// # Errors
-    /// When neither can be made.
+    /// When none can be made.
     pub fn convert(&self, conversion: &Conversion) -> Result<Made, ConversionError> {
         let first = match self.run(conversion) {
-            Ok(report) => return Ok(Made { report, without_debug_info: None }),
+            Ok(report) => return Ok(Made { report, left_out: None }),
             Err(error @ ConversionError::Unavailable(_)) => return Err(error),
             Err(error) => error,
         };
-        debug!(object = %conversion.object.display(), %first, "trying without debug information");
-        match self.run(&Conversion { symbols_only: true, ..conversion.clone() }) {
-            Ok(report) => Ok(Made { report, without_debug_info: Some(first.to_string()) }),
-            Err(error @ ConversionError::Unavailable(_)) => Err(error),
-            // The first one says more.
-            Err(_) => Err(first),
+        let alone = Conversion { shared: None, package: None, ..conversion.clone() };
+        let symbols = Conversion { symbols_only: true, ..alone.clone() };
+        let less = [(LeftOut::Companions, alone), (LeftOut::DebugInfo, symbols)];
+        for (what, less) in less.into_iter().filter(|(_, less)| less != conversion) {
+            debug!(object = %conversion.object.display(), %first, ?what, "trying without");
+            match self.run(&less) {
+                Ok(report) => {
+                    return Ok(Made { report, left_out: Some((what, first.to_string())) });
+                }
+                Err(error @ ConversionError::Unavailable(_)) => return Err(error),
+                Err(_) => {}
+            }
         }
+        // The first one says more.
+        Err(first)
     }
 
     fn run(&self, conversion: &Conversion) -> Result<TableReport, ConversionError> {

@@ -27,6 +27,9 @@ const MAX_SECTION_NAMES_BYTES: u64 = 1 << 20;
 /// Longest name of a section, bytes. Parsers search the names once for every section.
 const MAX_SECTION_NAME_BYTES: usize = 4096;
 
+/// Longest `.gnu_debugaltlink` read, bytes: a path, and a build ID.
+const MAX_LINK_BYTES: u64 = 8192;
+
 /// What an ELF file is and has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectIdentity {
@@ -44,6 +47,9 @@ pub struct ObjectIdentity {
     pub little_endian: bool,
     /// What it holds.
     pub contents: Contents,
+    /// Build ID of the file with debug information that this one has in common with others
+    /// (`.gnu_debugaltlink`, as dwz makes).
+    pub shared_debug: Option<BuildId>,
 }
 
 /// What sort of ELF file it is.
@@ -77,6 +83,8 @@ pub struct Contents {
     pub debug_link: bool,
     /// Code: a file without it goes with another one.
     pub code: bool,
+    /// Debug information that was split off at compile time (`.dwo` and `.dwp` files).
+    pub split_units: bool,
 }
 
 /// How much an ELF file says of its code.
@@ -181,6 +189,7 @@ where
         other => FileType::Other(other.0),
     };
     let notes = NoteIds::of_all_tables(header, endian, data)?;
+    let (contents, shared_debug) = Contents::read(header, endian, data)?;
     Ok(ObjectIdentity {
         gnu_build_id: notes.gnu,
         go_build_id: notes.go,
@@ -188,7 +197,8 @@ where
         file_type,
         machine: header.e_machine(endian).0,
         little_endian: endian.is_little_endian(),
-        contents: Contents::read(header, endian, data)?,
+        contents,
+        shared_debug,
     })
 }
 
@@ -209,6 +219,13 @@ impl ObjectIdentity {
         };
         own == Some(claimed)
     }
+}
+
+/// The build ID in a `.gnu_debugaltlink`: it follows the file's name and a zero. One that is damaged
+/// names nothing, and neither does one that could be no build ID.
+fn link_target(link: &[u8]) -> Option<BuildId> {
+    let name = link.iter().position(|byte| *byte == 0)?;
+    BuildId::new(BuildIdKind::Gnu, &link[name + 1..]).ok()
 }
 
 /// The table of section names, read only when its size is sane; empty when the file has none.
@@ -260,17 +277,22 @@ impl Contents {
         }
     }
 
-    fn read<'data, Elf, R>(header: &Elf, endian: Endianness, data: R) -> Result<Self, IdentityError>
+    /// Also what `.gnu_debugaltlink` names.
+    fn read<'data, Elf, R>(
+        header: &Elf,
+        endian: Endianness,
+        data: R,
+    ) -> Result<(Self, Option<BuildId>), IdentityError>
     where
         Elf: FileHeader<Endian = Endianness>,
         R: ReadRef<'data>,
     {
-        let mut contents = Self::default();
+        let (mut contents, mut shared) = (Self::default(), None);
         let sections = sections(header, endian, data)?;
         if sections.is_empty() {
             // Sections are not needed to run.
             contents.code = true;
-            return Ok(contents);
+            return Ok((contents, None));
         }
         let names = section_names(header, endian, data, sections)?;
         for section in sections {
@@ -282,9 +304,13 @@ impl Contents {
             if section.sh_type(endian) != elf::SHT_NOBITS {
                 contents.add(name);
                 contents.code |= section.sh_flags(endian).contains(elf::SHF_EXECINSTR);
+                if name == b".gnu_debugaltlink" && section.sh_size(endian).into() <= MAX_LINK_BYTES
+                {
+                    shared = section.data(endian, data).ok().and_then(link_target);
+                }
             }
         }
-        Ok(contents)
+        Ok((contents, shared))
     }
 
     fn add(&mut self, section: &[u8]) {
@@ -293,6 +319,7 @@ impl Contents {
             b".dynsym" => &mut self.dynsym,
             b".debug_info" => &mut self.debug_info,
             b".gnu_debugdata" => &mut self.mini_debug_info,
+            b".debug_cu_index" | b".debug_tu_index" | b".debug_info.dwo" => &mut self.split_units,
             name if is_debug_link(name) => &mut self.debug_link,
             _ => return,
         };

@@ -33,7 +33,7 @@ mod wire;
 pub mod worker;
 
 pub use conversion::{CONVERTER_VERSION, Conversion, Refusal, TableReport};
-pub use converter::{ConversionError, Converter, Made};
+pub use converter::{ConversionError, Converter, LeftOut, Made};
 pub use fleetprof_symtab::SourceSet;
 pub use listing::{KernelListing, ListingError};
 pub use options::{DebugLinks, Options};

@@ -2,7 +2,9 @@
 //! ids, sizes and states; on disk: files named by id, see [`files`].
 
 mod files;
+mod lacks;
 mod scan;
+mod shared;
 mod tables;
 
 use std::{
@@ -10,16 +12,20 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::AtomicBool,
+    },
 };
 
-use fleetprof_proto::ids::ObjectId;
+use fleetprof_proto::ids::{BuildId, ObjectId};
 use fleetprof_symbolizer::identity::{self, SymbolLevel};
 use thiserror::Error;
 use tracing::warn;
 
 pub(super) use files::{Format, space_of};
 use files::{Kept, file_name};
+pub(super) use lacks::Lack;
 pub(crate) use tables::{Failure, NamesOf};
 pub(super) use tables::{Table, ToConvert};
 
@@ -51,6 +57,14 @@ pub(super) struct Stored {
     pub(super) file: Option<(Format, u64)>,
     /// Size of a separate file with its debug information.
     pub(super) debug: Option<u64>,
+    /// Size of a package with its split units.
+    pub(super) split: Option<u64>,
+    /// The file that its debug information needs parts of, there or not.
+    pub(super) shared: Option<BuildId>,
+    /// How much its own files say, once somebody has looked.
+    level: Option<SymbolLevel>,
+    /// A profile has code of it.
+    hit: Arc<AtomicBool>,
     /// Where it was on a host.
     pub(super) path: Arc<str>,
     pub(super) table: Table,
@@ -172,9 +186,10 @@ impl Catalog {
         file_name(id, Kept::Object(Format::Kallsyms)).len() <= files::MAX_NAME_BYTES
     }
 
-    /// Whether there is a file of this format.
+    /// Whether there is a file of this format that another one has nothing to add to by itself.
     pub(super) fn has_any(&self, id: &ObjectId, format: Format) -> bool {
         self.shared.read().get(id).is_some_and(|stored| stored.has(format))
+            && !(format == Format::Split && self.split_is_strange(id))
     }
 
     /// Whether another file would say no more of an object: there is one of this format, with as many
@@ -187,7 +202,7 @@ impl Catalog {
     }
 
     /// Puts a verified, synced file in its place. Answers `false` when another upload was first, and
-    /// this one is not to replace it.
+    /// this one is not to replace it. Objects that it is shared by need another table, too.
     pub(super) fn adopt(
         &self,
         id: &ObjectId,
@@ -196,11 +211,15 @@ impl Catalog {
         reservation: &Reservation,
         replace: bool,
     ) -> io::Result<bool> {
+        let names = shared::named_by(file, format);
+        let replace = replace || (format == Format::Split && self.split_is_strange(id));
         let mut objects = self.shared.write();
         let known = objects.get(id);
         if known.is_some_and(|stored| stored.has(format)) && !replace {
             return Ok(false);
         }
+        let shared = shared::after(known, format, names);
+        self.keep_shared(id, known.and_then(|stored| stored.shared.as_ref()), shared.as_ref())?;
         fs::rename(file, self.path(id, Kept::Object(format)))?;
         // Were this to fail, the object might vanish in a crash: it is not there until it is durable.
         File::open(&self.shared.dir)?.sync_all()?;
@@ -208,16 +227,26 @@ impl Catalog {
         let before = stored.all_bytes();
         match format {
             Format::Debug => stored.debug = Some(reservation.bytes),
+            Format::Split => stored.split = Some(reservation.bytes),
             Format::Elf | Format::Kallsyms => stored.file = Some((format, reservation.bytes)),
         }
+        (stored.shared, stored.level) = (shared, None);
+        self.renew(id, &mut stored);
+        self.shared.used().change(before, stored.all_bytes());
+        objects.insert(id.clone(), stored);
+        if format == Format::Debug {
+            self.renew_sharing(&mut objects, id);
+        }
+        Ok(true)
+    }
+
+    /// The files that the table is made of have changed.
+    fn renew(&self, id: &ObjectId, stored: &mut Stored) {
         stored.files_changed();
         if matches!(stored.table, Table::Waiting) {
             // It spoke of other files. Should it stay, it is older than they are.
             let _ = fs::remove_file(self.path(id, Kept::Failure));
         }
-        self.shared.used().change(before, stored.all_bytes());
-        objects.insert(id.clone(), stored);
-        Ok(true)
     }
 
     /// Remembers where an object was, for people: that it may be lost does no harm.
@@ -246,6 +275,10 @@ impl Default for Stored {
         Self {
             file: None,
             debug: None,
+            split: None,
+            shared: None,
+            level: None,
+            hit: Arc::default(),
             path: Arc::from(""),
             table: Table::NotNeeded,
             renew: false,
@@ -258,6 +291,7 @@ impl Stored {
     fn has(&self, format: Format) -> bool {
         match format {
             Format::Debug => self.debug.is_some(),
+            Format::Split => self.split.is_some(),
             Format::Elf | Format::Kallsyms => self.file.is_some(),
         }
     }
@@ -265,7 +299,8 @@ impl Stored {
     /// Size of all files, bytes.
     pub(super) fn all_bytes(&self) -> u64 {
         let file = self.file.map_or(0, |(_, bytes)| bytes);
-        file.saturating_add(self.debug.unwrap_or(0)).saturating_add(self.table.bytes())
+        let all = [file, self.debug.unwrap_or(0), self.split.unwrap_or(0), self.table.bytes()];
+        all.into_iter().fold(0, u64::saturating_add)
     }
 
     /// Whether a table is to be made, perhaps in place of an older one.
@@ -327,3 +362,6 @@ impl Shared {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::{
 
 use fleetprof_proto::{ids::ObjectId, symbol::Reason};
 use fleetprof_symbolizer::{
-    Conversion, ConversionError, Converter, Made, Refusal, TableFile, TableFileError,
+    Conversion, ConversionError, Converter, LeftOut, Made, Refusal, TableFile, TableFileError,
 };
 use tracing::{debug, info, warn};
 
@@ -119,10 +119,14 @@ impl Conversions {
         Ok(Self { shared, _ends: ends })
     }
 
-    /// Queues an object behind the others.
+    /// Queues an object that has a new file behind the others, and those that need parts of the file.
     pub(crate) fn add(&self, id: &ObjectId) {
-        let Some(job) = self.shared.parts.catalog.waits(id) else { return };
-        self.shared.lock().add(&job);
+        let jobs = self.shared.parts.catalog.waiting_for(id);
+        let mut queue = self.shared.lock();
+        for job in &jobs {
+            queue.add(job);
+        }
+        drop(queue);
         self.shared.changed.notify_all();
     }
 
@@ -243,6 +247,8 @@ impl Shared {
         let conversion = Conversion {
             object: job.path.clone(),
             debug: job.debug.clone(),
+            shared: job.shared.clone(),
+            package: job.package.clone(),
             table: table.clone(),
             max_unpacked_bytes: self.parts.max_unpacked_bytes,
             time: time_for(job.bytes),
@@ -272,14 +278,24 @@ impl Shared {
     fn settle(&self, job: &ToConvert, made: Result<Made, ConversionError>) -> (&'static str, bool) {
         let id = &job.id;
         match made {
-            Ok(Made { report, without_debug_info }) => {
+            Ok(Made { report, left_out }) => {
                 debug!(object = %id, bytes = report.table_bytes, "symbol table made");
                 if let Some(why) = report.damage.filter(|_| self.log.allow().is_some()) {
                     warn!(object = %id, why, "object is damaged: some of it has no names");
                 }
-                let Some(why) = without_debug_info else { return ("table", true) };
-                warn!(object = %id, why, "object has no lines: its debug information was refused");
-                ("symbols_only", true)
+                match left_out {
+                    None => ("table", true),
+                    Some((LeftOut::Companions, why)) => {
+                        let text = "object is named without its shared or split debug information";
+                        warn!(object = %id, why, "{text}");
+                        ("incomplete", true)
+                    }
+                    Some((LeftOut::DebugInfo, why)) => {
+                        let text = "object has no lines: its debug information was refused";
+                        warn!(object = %id, why, "{text}");
+                        ("symbols_only", true)
+                    }
+                }
             }
             Err(ConversionError::Refused(refusal)) => {
                 let reason = match refusal {

@@ -1,6 +1,11 @@
 //! Objects for people: what is there, what is missing, what failed and why.
 
-use fleetprof_proto::v1::{ListObjectsRequest, ListObjectsResponse, ObjectInfo, ObjectState};
+use std::collections::HashSet;
+
+use fleetprof_proto::{
+    ids::BuildId,
+    v1::{ListObjectsRequest, ListObjectsResponse, ObjectInfo, ObjectState},
+};
 use fleetprof_symbolizer::TableFile;
 
 use super::{
@@ -27,8 +32,12 @@ pub(super) fn list(
         };
         (wanted.id, info)
     });
-    let stored = catalog.all().into_iter().map(|(id, stored)| {
-        let info = ObjectInfo { id: Some((&id).into()), ..describe(&stored) };
+    let all = catalog.all();
+    let shared: HashSet<BuildId> =
+        all.iter().filter_map(|(_, stored)| stored.shared.clone()).collect();
+    let stored = all.into_iter().map(|(id, stored)| {
+        let is_shared = shared.contains(&id.build_id);
+        let info = ObjectInfo { id: Some((&id).into()), ..describe(&stored, is_shared) };
         (id, info)
     });
     let asked =
@@ -60,9 +69,12 @@ pub(super) fn list(
     ListObjectsResponse { objects: objects.collect(), total }
 }
 
-fn describe(stored: &Stored) -> ObjectInfo {
+fn describe(stored: &Stored, is_shared: bool) -> ObjectInfo {
     let (state, reason) = match (&stored.table, stored.file) {
-        // Its binary was neither seen on a host nor uploaded.
+        // Its binary was neither seen on a host nor uploaded, or there is none.
+        (_, None) if is_shared => {
+            (ObjectState::Ready, "debug information that objects have in common".to_owned())
+        }
         (_, None) => (ObjectState::Waiting, "only its debug file is there".to_owned()),
         (Table::Failed(failure), _) => (ObjectState::Failed, failure.why.to_string()),
         _ if stored.needs_table() => (ObjectState::Waiting, String::new()),

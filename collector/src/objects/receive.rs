@@ -60,6 +60,12 @@ pub(super) enum Unacceptable {
     /// It has nothing to add to the object that it goes with.
     #[error("the file has neither symbols nor debug information")]
     NoSymbols,
+    /// It is no package of split units.
+    #[error("the file has no split units of debug information: it is no .dwp file")]
+    NoSplitUnits,
+    /// Such a file does not say whose it is.
+    #[error("a .dwp file has no build ID: it must be sent together with its binary")]
+    WhoseUnits,
     /// The format does not go with the kind of object.
     #[error("an object of kind {kind} must be sent as {expected}")]
     Format {
@@ -108,6 +114,12 @@ impl Incoming {
                 self.check_elf(claimed)?;
                 if self.identify()?.contents.level() == SymbolLevel::Dynamic {
                     return Err(Unacceptable::NoSymbols);
+                }
+            }
+            Format::Split => {
+                // Nothing in it says whose it is: its units are compared with the object's later.
+                if !self.identify()?.contents.split_units {
+                    return Err(Unacceptable::NoSplitUnits);
                 }
             }
             Format::Kallsyms => self.check_listing()?,
@@ -182,7 +194,8 @@ impl Unacceptable {
             Self::Identity { .. } => "identity",
             Self::NotAnObject(_) | Self::NotAListing(_) => "not_an_object",
             Self::IdTooLong => "identity",
-            Self::NoSymbols => "no_symbols",
+            Self::NoSymbols | Self::NoSplitUnits => "no_symbols",
+            Self::WhoseUnits => "identity",
             Self::Format { .. } => "format",
             Self::Chunk(_) => "chunk",
             Self::Io(_) => "io",
@@ -195,8 +208,8 @@ impl Unacceptable {
 pub(super) fn check_format(kind: ObjectKind, format: Format) -> Result<(), Unacceptable> {
     let kernel = matches!(kind, ObjectKind::Kernel | ObjectKind::KernelModule);
     match (kernel, format) {
-        (true, Format::Kallsyms) | (false, Format::Elf | Format::Debug) => Ok(()),
-        (true, Format::Elf | Format::Debug) => {
+        (true, Format::Kallsyms) | (false, Format::Elf | Format::Debug | Format::Split) => Ok(()),
+        (true, Format::Elf | Format::Debug | Format::Split) => {
             Err(Unacceptable::Format { kind: kind.as_str(), expected: "KALLSYMS" })
         }
         (false, Format::Kallsyms) => {

@@ -194,7 +194,7 @@ impl Objects {
                 }
             }
             let new = catalog.adopt(&id, format, incoming.path(), &reservation, replace)?;
-            if format != Format::Debug {
+            if !matches!(format, Format::Debug | Format::Split) {
                 catalog.describe(&id, &path);
             }
             Ok(Kept { id, format, new })
@@ -309,6 +309,10 @@ impl Kept {
 /// What a file is that came without an id.
 fn identify(incoming: &Incoming) -> Result<(ObjectId, Format), Unacceptable> {
     let identity = incoming.identify()?;
+    let contents = identity.contents;
+    if contents.split_units && !contents.code && !contents.debug_info {
+        return Err(Unacceptable::WhoseUnits);
+    }
     let format = if identity.contents.code { Format::Elf } else { Format::Debug };
     Ok((ObjectId { kind: ObjectKind::File, build_id: identity.build_id().clone() }, format))
 }

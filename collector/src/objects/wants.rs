@@ -190,7 +190,7 @@ impl Asker {
     pub(super) fn ask_at(&self, objects: &[ObjectId], now: Instant) -> Vec<ObjectId> {
         let missing = objects
             .iter()
-            .filter(|id| !self.wants.catalog.contains(id) && self.wants.catalog.can_hold(id));
+            .filter(|id| !self.wants.catalog.is_hit(id) && self.wants.catalog.can_hold(id));
         let mut missing = missing.peekable();
         if missing.peek().is_none() {
             return Vec::new();

@@ -106,6 +106,55 @@ fn a_debug_file_has_the_build_id_of_its_program() {
     assert!(stripped.contents.dynsym && !stripped.contents.debug_info && !stripped.contents.symtab);
 }
 
+/// Check with a file that dwz gave a companion, and that a link which is cut short or too long to be one
+/// names nothing.
+#[test]
+fn the_file_that_debug_information_is_shared_with_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let run = |tool: &str, args: &[&str]| {
+        let status = Command::new(tool).args(args).current_dir(dir.path()).status();
+        assert!(status.expect("installed").success(), "{tool} {args:?}");
+    };
+    let source = "struct s { int a, b, c; }; int f(struct s *s) { return s->a + s->b; }\n\
+                  int main(void) { struct s s = {1, 2, 3}; return f(&s); }\n";
+    fs::write(dir.path().join("a.c"), source).expect("written");
+    for name in ["a", "b"] {
+        run("gcc", &["-g", "-O1", "-Wl,--build-id", "a.c", "-o", name]);
+    }
+    run("dwz", &["-m", "shared", "a", "b"]);
+    let of = |name: &str| identify_path(&dir.path().join(name)).expect("an ELF file");
+    let shared = of("shared");
+    assert!(shared.gnu_build_id.is_some() && !shared.contents.code && shared.contents.debug_info);
+    assert_eq!(shared.shared_debug, None);
+    assert_eq!(of("a").shared_debug, shared.gnu_build_id);
+    for (link, named) in [
+        (b"name\0id".to_vec(), Some(id(BuildIdKind::Gnu, b"id"))),
+        (b"name\0".to_vec(), None),
+        (b"name".to_vec(), None),
+        ([b"name\0".to_vec(), vec![1; 9000]].concat(), None),
+    ] {
+        fs::write(dir.path().join("link"), link).expect("written");
+        run("objcopy", &["--update-section", ".gnu_debugaltlink=link", "a", "c"]);
+        assert_eq!(of("c").shared_debug, named);
+    }
+}
+
+#[test]
+fn split_units_are_seen() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let run = |tool: &str, args: &[&str]| {
+        let status = Command::new(tool).args(args).current_dir(dir.path()).status();
+        assert!(status.expect("installed").success(), "{tool} {args:?}");
+    };
+    fs::write(dir.path().join("a.c"), "int main(void) { return 0; }\n").expect("written");
+    run("gcc", &["-g", "-gdwarf-4", "-gsplit-dwarf", "a.c", "-o", "a"]);
+    run("dwp", &["-e", "a"]);
+    let of = |name: &str| identify_path(&dir.path().join(name)).expect("an ELF file").contents;
+    let (package, program) = (of("a.dwp"), of("a"));
+    assert!(package.split_units && !package.code && !package.debug_info);
+    assert!(!program.split_units && program.code && program.debug_info);
+}
+
 #[test]
 fn what_is_no_elf_file_is_said_so() {
     assert!(matches!(identify_bytes(b""), Err(IdentityError::NotElf)));

@@ -23,6 +23,10 @@ pub(crate) struct WireConversion {
     time_ms: u64,
     #[prost(bool, tag = "6")]
     symbols_only: bool,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    shared: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    package: Option<Vec<u8>>,
 }
 
 /// What became of it.
@@ -67,6 +71,8 @@ impl WireConversion {
             max_unpacked_bytes: conversion.max_unpacked_bytes,
             time_ms: u64::try_from(conversion.time.as_millis()).unwrap_or(u64::MAX),
             symbols_only: conversion.symbols_only,
+            shared: conversion.shared.as_deref().map(bytes),
+            package: conversion.package.as_deref().map(bytes),
         }
     }
 
@@ -74,6 +80,8 @@ impl WireConversion {
         Conversion {
             object: path(self.object),
             debug: self.debug.map(path),
+            shared: self.shared.map(path),
+            package: self.package.map(path),
             table: path(self.table),
             max_unpacked_bytes: self.max_unpacked_bytes,
             time: Duration::from_millis(self.time_ms),

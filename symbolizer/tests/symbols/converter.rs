@@ -5,7 +5,7 @@ use std::{ffi::OsStr, fs, path::PathBuf, time::Duration};
 
 use fleetprof_proto::symbol::Symbol;
 use fleetprof_symbolizer::{
-    Conversion, ConversionError, Converter, Refusal, SourceSet, TableFile, TableFileError,
+    Conversion, ConversionError, Converter, LeftOut, Refusal, SourceSet, TableFile, TableFileError,
     WorkerCommand,
 };
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ fn a_process_makes_the_same_table() {
     assert_eq!(there, here);
     assert_eq!(fs::read(&conversion.table).expect("written"), expected);
     assert!(there.report.sources.has(SourceSet::DWARF), "{there:?}");
-    assert_eq!((there.report.table_bytes, there.without_debug_info), (expected.len() as u64, None));
+    assert_eq!((there.report.table_bytes, there.left_out), (expected.len() as u64, None));
 }
 
 /// A library with one function, whose debug information is 256 MiB of zeros.
@@ -69,7 +69,8 @@ fn debug_information_that_is_too_much_leaves_the_symbols() {
         (tight, conversion, "not enough memory to unpack a section"),
     ] {
         let made = converter.convert(&conversion).expect("converted");
-        let said = made.without_debug_info.expect("something is missing");
+        let (what, said) = made.left_out.expect("something is missing");
+        assert_eq!(what, LeftOut::DebugInfo);
         assert!(said.contains(why), "{said}");
         let sources = made.report.sources;
         assert!(
@@ -82,6 +83,37 @@ fn debug_information_that_is_too_much_leaves_the_symbols() {
         let [Symbol::Named(lines)] = symbols.as_slice() else { panic!("{symbols:?}") };
         assert_eq!((&*lines[0].name, lines[0].line), ("f", 0));
     }
+}
+
+/// Check that a package and a shared file reach the process, that their names come back, and that what
+/// is no such file costs the object nothing but what it would have said.
+#[test]
+fn companions_add_names_and_take_none() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let in_dir = |name: &str| dir.path().join(name);
+    let object = in_dir("program");
+    support::compile("nested.c", &object, &["-O2", "-g", "-gdwarf-4", "-gsplit-dwarf"]);
+    support::run(
+        "dwp",
+        ["-e".as_ref(), object.as_os_str(), "-o".as_ref(), in_dir("p.dwp").as_os_str()],
+    );
+    fs::write(in_dir("text"), "no ELF file").expect("written");
+    let converter = Converter::isolated(worker(), MEMORY);
+    let alone = support::conversion(&object);
+    let sources = |conversion: &Conversion| {
+        let made = converter.convert(conversion).expect("converted");
+        (made.report.sources, made.left_out)
+    };
+    let (without, left_out) = sources(&alone);
+    assert!(without.has(SourceSet::INCOMPLETE) && !without.has(SourceSet::SPLIT_DWARF));
+    assert_eq!(left_out, None);
+    let (with, left_out) = sources(&Conversion { package: Some(in_dir("p.dwp")), ..alone.clone() });
+    assert!(with.has(SourceSet::SPLIT_DWARF) && !with.has(SourceSet::INCOMPLETE), "{with:?}");
+    assert_eq!(left_out, None);
+    let wrong = Conversion { package: Some(in_dir("text")), ..alone.clone() };
+    let (wrong, left_out) = sources(&wrong);
+    let Some((LeftOut::Companions, why)) = left_out else { panic!("{left_out:?}") };
+    assert!(why.contains("package of split units") && wrong == without, "{why}");
 }
 
 #[test]

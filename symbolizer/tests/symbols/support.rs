@@ -75,6 +75,8 @@ pub(crate) fn conversion(object: &Path) -> Conversion {
     Conversion {
         object: object.to_owned(),
         debug: None,
+        shared: None,
+        package: None,
         table: object.with_extension("symtab"),
         max_unpacked_bytes: 1 << 30,
         time: Duration::from_secs(60),

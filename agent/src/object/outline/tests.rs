@@ -20,6 +20,8 @@ fn table(object: &Path, table: &Path) -> Vec<u8> {
     let conversion = Conversion {
         object: object.to_owned(),
         debug: None,
+        shared: None,
+        package: None,
         table: table.to_owned(),
         max_unpacked_bytes: 1 << 30,
         time: std::time::Duration::from_secs(300),

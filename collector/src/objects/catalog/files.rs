@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! ID.elf, ID.kallsyms   the object as it was uploaded
-//! ID.debug              a separate file with its symbols and debug information
+//! ID.debug              a separate file with its symbols and debug information, or what dwz moved there
+//!                       from several objects: that one has an id of its own
+//! ID.dwp                a package with the units that were split off its debug information
+//! ID.shares             id of the file that dwz made, of which its debug information needs parts
 //! ID.path               where it was on a host, for people
 //! ID.symtab             its symbol table
 //! ID.failed             why it has none: version of the converter, then the reason
@@ -19,8 +22,10 @@ pub(super) const MAX_NAME_BYTES: usize = 240;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::objects) enum Format {
     Elf,
-    /// Goes with an ELF file, which may come later.
+    /// Goes with an ELF file, which may come later, or with several.
     Debug,
+    /// Goes with an ELF file, and is believed only unit by unit: it has no build ID.
+    Split,
     Kallsyms,
 }
 
@@ -28,6 +33,7 @@ pub(in crate::objects) enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Object(Format),
+    Shares,
     Path,
     Table,
     Failure,
@@ -40,6 +46,7 @@ impl Format {
         match format {
             ObjectFormat::Elf => Some(Self::Elf),
             ObjectFormat::ElfDebug => Some(Self::Debug),
+            ObjectFormat::ElfSplit => Some(Self::Split),
             ObjectFormat::Kallsyms => Some(Self::Kallsyms),
             ObjectFormat::Unspecified => None,
         }
@@ -49,6 +56,7 @@ impl Format {
         match self {
             Self::Elf => ObjectFormat::Elf,
             Self::Debug => ObjectFormat::ElfDebug,
+            Self::Split => ObjectFormat::ElfSplit,
             Self::Kallsyms => ObjectFormat::Kallsyms,
         }
     }
@@ -58,6 +66,8 @@ pub(super) fn file_name(id: &ObjectId, kept: Kept) -> String {
     let extension = match kept {
         Kept::Object(Format::Elf) => "elf",
         Kept::Object(Format::Debug) => "debug",
+        Kept::Object(Format::Split) => "dwp",
+        Kept::Shares => "shares",
         Kept::Object(Format::Kallsyms) => "kallsyms",
         Kept::Path => "path",
         Kept::Table => "symtab",
@@ -75,6 +85,8 @@ pub(super) fn parse_name(path: &Path) -> Option<(ObjectId, Kept)> {
     let kept = match path.extension()?.to_str()? {
         "elf" => Kept::Object(Format::Elf),
         "debug" => Kept::Object(Format::Debug),
+        "dwp" => Kept::Object(Format::Split),
+        "shares" => Kept::Shares,
         "kallsyms" => Kept::Object(Format::Kallsyms),
         "path" => Kept::Path,
         "symtab" => Kept::Table,

@@ -1,6 +1,7 @@
 //! What became of an object's conversion, in memory and on disk.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use tracing::warn;
 use super::{
     Catalog, Stored,
     files::{Format, Kept},
+    shared::id_of_shared,
 };
 use crate::store::write_whole;
 
@@ -68,7 +70,11 @@ pub(in crate::objects) struct ToConvert {
     pub(in crate::objects) path: PathBuf,
     /// A separate file with its debug information.
     pub(in crate::objects) debug: Option<PathBuf>,
-    /// Size of both.
+    /// What its debug information has in common with others.
+    pub(in crate::objects) shared: Option<PathBuf>,
+    /// A package of its split units.
+    pub(in crate::objects) package: Option<PathBuf>,
+    /// Size of all.
     pub(in crate::objects) bytes: u64,
     /// Tells these files from later ones.
     version: u64,
@@ -94,22 +100,36 @@ impl Catalog {
     /// Objects that wait for their tables.
     pub(in crate::objects) fn to_convert(&self) -> Vec<ToConvert> {
         let objects = self.shared.read();
-        objects.iter().filter_map(|(id, stored)| self.job(id, stored)).collect()
+        objects.iter().filter_map(|(id, stored)| self.job(&objects, id, stored)).collect()
     }
 
     /// The same of one object, if it waits.
     pub(in crate::objects) fn waits(&self, id: &ObjectId) -> Option<ToConvert> {
-        self.shared.read().get(id).and_then(|stored| self.job(id, stored))
+        let objects = self.shared.read();
+        objects.get(id).and_then(|stored| self.job(&objects, id, stored))
     }
 
-    fn job(&self, id: &ObjectId, stored: &Stored) -> Option<ToConvert> {
+    pub(super) fn job(
+        &self,
+        objects: &HashMap<ObjectId, Stored>,
+        id: &ObjectId,
+        stored: &Stored,
+    ) -> Option<ToConvert> {
         let (_, bytes) = stored.file.filter(|_| stored.needs_table())?;
         let path = |format| self.path(id, Kept::Object(format));
+        // It may be there, or come later.
+        let shared = stored.shared.as_ref().map(id_of_shared).and_then(|shared| {
+            let bytes = objects.get(&shared)?.debug?;
+            Some((self.path(&shared, Kept::Object(Format::Debug)), bytes))
+        });
+        let others = [stored.debug, stored.split, shared.as_ref().map(|(_, bytes)| *bytes)];
         Some(ToConvert {
             id: id.clone(),
             path: path(Format::Elf),
             debug: stored.debug.map(|_| path(Format::Debug)),
-            bytes: bytes.saturating_add(stored.debug.unwrap_or(0)),
+            shared: shared.map(|(path, _)| path),
+            package: stored.split.map(|_| path(Format::Split)),
+            bytes: others.into_iter().flatten().fold(bytes, u64::saturating_add),
             version: stored.version,
         })
     }
