@@ -244,7 +244,10 @@ impl OpenWindow {
         let mut stack = fleetprof_proto::batch::StackIndex::EMPTY;
         for frame in sample.frames {
             let object = object(builder, objects, frame);
-            let frame = builder.frame(object, frame.offset, frame.reason);
+            let frame = match &frame.source {
+                Some(source) => builder.named_frame(object, source.name()),
+                None => builder.frame(object, frame.offset, frame.reason),
+            };
             stack = builder.child(stack, frame);
         }
         builder.add(origin, stack, sample.result.number().into(), 1, sample.weight_ns);

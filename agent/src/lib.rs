@@ -3,7 +3,7 @@
 //! The path of the data, one module a stage:
 //! [`sampler`] (kernel → raw samples and process events) → [`process`] + [`kernel`] (which code was
 //! mapped where) → [`unwind`] (tables for the kernel, and the stacks it could not walk)
-//! → [`normalize`] (address → object and offset) → [`aggregate`] (counted per window)
+//! → [`normalize`] (address → object and offset, or with [`jit`] a name) → [`aggregate`] (counted per window)
 //! → [`stream`] (acknowledged by a collector). [`accounting`] follows every sample along it.
 
 pub mod accounting;
@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 mod fuzz;
 pub mod identity;
+pub mod jit;
 pub mod kernel;
 pub mod metrics;
 pub mod normalize;

@@ -1,8 +1,9 @@
 //! Raw samples to normalized ones: addresses that mean something on one host at one moment become
 //! (object, offset), which means the same on every host.
 //!
-//! In: a [`RawSample`], the [`ProcessTable`] and the [`Kernel`]. Out: a [`NormalizedSample`] with its
-//! frames outermost first. Not done here: names, labels, counting.
+//! In: a [`RawSample`], the [`ProcessTable`], the [`Kernel`], and the [`JitSymbols`]: generated code
+//! means nothing on other hosts but by its name. Out: a [`NormalizedSample`] with its frames outermost
+//! first. Not done here: names of all other code, labels, counting.
 
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use fleetprof_proto::{ids::ObjectKind, v1::UnresolvedReason};
 use fleetprof_walk::{FRAME_IS_EXACT, frame_address};
 
 use crate::{
+    jit::{FrameSource, JitCounts, JitSymbols},
     kernel::{Kernel, KernelMap},
     object::CodeObject,
     process::{Bound, Mapping, ProcessInfo, ProcessTable},
-    sampler::RawSample,
+    sampler::{ProcessEvent, RawSample},
 };
 
 /// Address of an instruction that runs, or is about to.
@@ -44,6 +46,8 @@ pub struct NormalizedFrame {
     pub offset: u64,
     /// Why there is no object, or no build ID.
     pub reason: UnresolvedReason,
+    /// What the process's runtime says of it; the offset is 0 then.
+    pub source: Option<Arc<FrameSource>>,
 }
 
 /// A sample whose frames mean the same on every host.
@@ -68,6 +72,7 @@ pub struct NormalizedSample<'a> {
 pub struct Normalizer {
     kernel: Arc<Kernel>,
     map: Arc<KernelMap>,
+    jit: JitSymbols,
     frames: Vec<NormalizedFrame>,
 }
 
@@ -127,9 +132,24 @@ impl StackAddress {
 
 impl Normalizer {
     /// A normalizer for the running kernel.
-    pub fn new(kernel: Arc<Kernel>) -> Self {
+    pub fn new(kernel: Arc<Kernel>, jit: JitSymbols) -> Self {
         let map = kernel.map();
-        Self { kernel, map, frames: Vec::with_capacity(fleetprof_abi::MAX_FRAMES) }
+        Self { kernel, map, jit, frames: Vec::with_capacity(fleetprof_abi::MAX_FRAMES) }
+    }
+
+    /// Takes note of a process event.
+    pub fn apply(&mut self, event: &ProcessEvent) {
+        self.jit.apply(event);
+    }
+
+    /// Says that every sample taken before `time_ns` was handed out.
+    pub fn drained(&mut self, time_ns: u64) {
+        self.jit.drained(time_ns);
+    }
+
+    /// What is known of generated code.
+    pub fn jit_counts(&self) -> JitCounts {
+        self.jit.counts()
     }
 
     /// Normalizes a sample. Every sample gives one: what is not known stays a raw address with a
@@ -181,8 +201,13 @@ impl Normalizer {
             let frame = match address.find(|address| process.mapping(address)) {
                 Some(mapping) => {
                     let object = process.object(mapping);
-                    let offset = offset_in(mapping, &object, address.lookup(mapping.start));
-                    in_object(object, offset)
+                    let address = address.lookup(mapping.start);
+                    match generated(&mut self.jit, &object, process, address, sample.time_ns) {
+                        Some(frame) => frame,
+                        None => {
+                            in_object(Arc::clone(&object), offset_in(mapping, &object, address))
+                        }
+                    }
                 }
                 None => {
                     complete = false;
@@ -245,11 +270,28 @@ fn in_object(object: Arc<CodeObject>, offset: u64) -> NormalizedFrame {
     } else {
         UnresolvedReason::Unspecified
     };
-    NormalizedFrame { object: Some(object), offset, reason }
+    NormalizedFrame { object: Some(object), offset, reason, source: None }
+}
+
+/// The frame of an address of generated code that its runtime has a name for.
+fn generated(
+    jit: &mut JitSymbols,
+    object: &CodeObject,
+    process: &Bound,
+    address: u64,
+    time_ns: u64,
+) -> Option<NormalizedFrame> {
+    if object.kind() != ObjectKind::Anonymous {
+        return None;
+    }
+    let source = jit.name(process, address, time_ns)?;
+    let object = Some(Arc::clone(jit.object()));
+    let reason = UnresolvedReason::Unspecified;
+    Some(NormalizedFrame { object, offset: 0, reason, source: Some(source) })
 }
 
 fn unknown(address: StackAddress, reason: UnresolvedReason) -> NormalizedFrame {
-    NormalizedFrame { object: None, offset: address.raw(), reason }
+    NormalizedFrame { object: None, offset: address.raw(), reason, source: None }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     accounting::{DropReason, KernelCounts, Ledger},
     aggregate::{Aggregator, AggregatorConfig, Clocks, ClosedWindow},
     identity::{Evidence, Identity},
+    jit::{JitConfig, JitCounts, JitSymbols},
     kernel::{Kernel, KernelConfig},
     normalize::Normalizer,
     object::{Registry, RegistryConfig},
@@ -88,7 +89,8 @@ impl Pipeline {
         ledger: Arc<Ledger>,
     ) -> anyhow::Result<Self> {
         let mut table = ProcessTable::new(TableConfig::default(), Arc::clone(&sources.registry));
-        let normalizer = Normalizer::new(Arc::clone(&sources.kernel));
+        let jit = JitSymbols::new(JitConfig::default(), Arc::clone(&sources.registry));
+        let normalizer = Normalizer::new(Arc::clone(&sources.kernel), jit);
         let sampler = Sampler::start(sampler).context("cannot sample this host")?;
         let unwinder = Unwinder::start(unwind, &sources.registry, sampler.unwind_maps())?;
         // The first window starts with the first sample, not after the scan.
@@ -118,6 +120,11 @@ impl Pipeline {
     /// What was counted while stacks were unwound.
     pub fn unwinding(&self) -> UnwindCounts {
         self.stages.unwinder.counts()
+    }
+
+    /// What is known of generated code.
+    pub fn jit(&self) -> JitCounts {
+        self.stages.normalizer.jit_counts()
     }
 
     /// Samples until `next` says `None`, then stops and hands out all that is left, windows that have
@@ -179,6 +186,7 @@ impl Pipeline {
         stages.ledger.update_kernel(&kernel_counts(&counters, &stages.unwinder));
         stages.table.drained(before_ns);
         stages.unwinder.drained(before_ns);
+        stages.normalizer.drained(before_ns);
         while let Some(window) = stages.aggregator.close(before_ns) {
             sink(window);
         }
@@ -194,6 +202,7 @@ impl Stages {
             Event::Process(event) => {
                 self.table.apply(&event);
                 self.unwinder.apply(&event);
+                self.normalizer.apply(&event);
             }
             Event::Sample(raw) => {
                 self.ledger.received(1);

@@ -224,14 +224,14 @@ impl Symbols {
     }
 }
 
-/// The frames of a batch by their objects; those without one get their reason at once.
+/// The frames of a batch by their objects; those without one get their host's name or reason at once.
 fn by_object(batch: &Batch, symbols: &mut [Symbol]) -> Vec<Rows> {
     let mut by_object: HashMap<ObjectId, Vec<(u64, usize)>> = HashMap::new();
     for (row, symbol) in symbols.iter_mut().enumerate() {
         let frame = batch.frame(row);
         match frame.locate() {
             Ok(object) => by_object.entry(object).or_default().push((frame.offset, row)),
-            Err(reason) => *symbol = Symbol::Unknown(reason),
+            Err(known) => *symbol = known,
         }
     }
     let sorted = by_object.into_iter().map(|(object, mut rows)| {

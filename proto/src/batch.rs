@@ -5,16 +5,18 @@
 //! builder or through validation, so readers need no bounds checks of their own.
 
 mod builder;
+mod frame;
 mod merge;
 mod seal;
 mod validate;
 
-pub use builder::{BatchBuilder, FrameIndex, ObjectIndex, OriginIndex, StackIndex, Window};
+pub use builder::{
+    BatchBuilder, FrameIndex, NAMELESS, ObjectIndex, OriginIndex, SourceName, StackIndex, Window,
+};
+pub use frame::FrameRef;
 pub use merge::Merger;
 pub use seal::{FORMAT, Limits, OpenError, SealError, open, seal};
-pub use validate::{
-    Batch, FrameRef, InvalidBatch, MAX_ACCOUNTING_BYTES, MAX_LABEL_NAME_BYTES, SampleRow,
-};
+pub use validate::{Batch, InvalidBatch, MAX_ACCOUNTING_BYTES, MAX_LABEL_NAME_BYTES, SampleRow};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! Every object is a mapping with its build ID, in an address range of its own
 //! ([`MAPPING_STRIDE`] apart, file offset 0), so that
 //! `address - memory_start` is the offset in the object: a reader can symbolize locally what has no
-//! name here. Frames without a name are locations without lines.
+//! name here. Frames without a name are locations without lines; frames that their host named have no
+//! address.
 
 use std::{
     collections::HashMap,
@@ -167,7 +168,11 @@ impl<'a> Encoder<'a> {
             mapping.memory_limit = mapping.memory_limit.max(end);
         }
         let id = self.out.location.len() as u64 + 1;
-        let address = (mapping_id * MAPPING_STRIDE).wrapping_add(frame.offset);
+        // What its host named has no address, and must not look like another at the same one.
+        let address = match frame.name {
+            Some(_) => 0,
+            None => (mapping_id * MAPPING_STRIDE).wrapping_add(frame.offset),
+        };
         let location = protos::Location { id, mapping_id, address, line, is_folded: false };
         self.out.location.push(location);
         self.locations.insert(row, id);

@@ -63,7 +63,7 @@ fn process(pid: u32) -> Arc<ProcessInfo> {
 
 fn frame(object: &Arc<CodeObject>, offset: u64) -> NormalizedFrame {
     let reason = UnresolvedReason::Unspecified;
-    NormalizedFrame { object: Some(Arc::clone(object)), offset, reason }
+    NormalizedFrame { object: Some(Arc::clone(object)), offset, reason, source: None }
 }
 
 fn object(byte: u8, path: &str) -> Arc<CodeObject> {

@@ -28,6 +28,7 @@ use crate::{
     accounting::Ledger,
     aggregate::{AggregatorConfig, Clocks, ClosedWindow},
     config::RunConfig,
+    jit::{JitCounts, JitEvents},
     metrics::{self, Metrics},
     object::{UploadError, UploadSource},
     pipeline::{Pipeline, Sources},
@@ -65,6 +66,7 @@ struct Counts {
     cpus: CpuCounts,
     processes: TableCounts,
     unwinding: UnwindCounts,
+    jit: JitCounts,
 }
 
 impl Shared {
@@ -175,6 +177,7 @@ fn start_pipeline(
             cpus: pipeline.cpus(),
             processes: pipeline.processes(),
             unwinding: pipeline.unwinding(),
+            jit: pipeline.jit(),
         };
         shared.turned_ns.store(Clocks::now().boottime_ns, Relaxed);
         (!shared.stop.load(Relaxed)).then_some(Duration::MAX)
@@ -248,12 +251,32 @@ fn show(
             "Kernel memory for unwinding",
             gauge(|counts| counts.unwinding.kernel_bytes),
         )
+        .gauge(
+            "jit_processes",
+            "Processes sampled in generated code",
+            gauge(|counts| counts.jit.programs),
+        )
+        .gauge(
+            "jit_functions",
+            "Functions of generated code that have names",
+            gauge(|counts| counts.jit.entries),
+        )
+        .gauge(
+            "jit_memory_bytes",
+            "Memory for names of generated code",
+            gauge(|counts| counts.jit.bytes),
+        )
         .counters("process_events", "What happened while tracking processes", "event", {
             let counts = counts.clone();
             move || process_events(&counts().processes)
         })
-        .counters("unwind_events", "What happened while unwinding", "event", move || {
-            unwind_events(&counts().unwinding)
+        .counters("unwind_events", "What happened while unwinding", "event", {
+            let counts = counts.clone();
+            move || unwind_events(&counts().unwinding)
+        })
+        .counters("jit_events", "What happened while names of generated code were read", "event", {
+            let counts = counts.clone();
+            move || jit_events(&counts().jit.events)
         })
         .health(move || {
             let now_ns = Clocks::now().boottime_ns;
@@ -292,6 +315,17 @@ fn unwind_events(counts: &UnwindCounts) -> Vec<(String, u64)> {
         ("table_failed", counts.objects.failed),
         ("table_evicted", counts.objects.evicted),
         ("process_evicted", counts.processes_evicted),
+    ])
+}
+
+fn jit_events(events: &JitEvents) -> Vec<(String, u64)> {
+    named([
+        ("file_replaced", events.files_replaced),
+        ("file_refused", events.files_refused),
+        ("read_failed", events.reads_failed),
+        ("malformed", events.malformed),
+        ("function_refused", events.entries_refused),
+        ("process_evicted", events.evicted),
     ])
 }
 

@@ -4,6 +4,7 @@ use fleetprof_walk::FRAME_BY_POINTER;
 
 use super::*;
 use crate::{
+    jit::JitConfig,
     kernel::KernelConfig,
     object::{
         Registry,
@@ -49,7 +50,8 @@ impl Host {
         };
         let registry = Arc::new(testing::registry());
         let table = ProcessTable::new(TableConfig::default(), Arc::clone(&registry));
-        let normalizer = Normalizer::new(Arc::new(Kernel::survey(config)));
+        let jit = JitSymbols::new(JitConfig::default(), Arc::clone(&registry));
+        let normalizer = Normalizer::new(Arc::new(Kernel::survey(config)), jit);
         Self { _root: root, registry, table, normalizer }
     }
 

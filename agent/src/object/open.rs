@@ -252,6 +252,20 @@ pub(super) fn open_below(root: &Path, path: &[u8]) -> Option<(File, Version)> {
     Some((found.file, Version::of(&found.stat)))
 }
 
+/// Opens the regular file `path` as the process sees it, unless that name is a symbolic link: where it
+/// leads is the choice of whoever made it.
+///
+/// # Errors
+/// When it is not there, or is something else.
+pub fn open_for_process(pid: u32, path: &[u8], proc_root: &Path) -> Result<File, OpenError> {
+    let at = look_below_with(&root_of(pid, proc_root), path, LOOK | OFlags::NOFOLLOW);
+    match at.and_then(|at| Found::open(&at, false)) {
+        Ok(found) => Ok(found.file),
+        Err(OpenRegular::NotAFile) => Err(OpenError::NotAFile),
+        Err(OpenRegular::Errno(errno)) => Err(OpenError::Unreachable { pid, error: errno.into() }),
+    }
+}
+
 fn root_of(pid: u32, proc_root: &Path) -> PathBuf {
     proc_root.join(pid.to_string()).join("root")
 }
@@ -259,6 +273,10 @@ fn root_of(pid: u32, proc_root: &Path) -> PathBuf {
 /// Finds `path` below `root` as a process with that root would: neither `..` nor a symbolic link
 /// leads out of it. Mappings have names of their process's choice.
 fn look_below(root: &Path, path: &[u8]) -> Result<OwnedFd, OpenRegular> {
+    look_below_with(root, path, LOOK)
+}
+
+fn look_below_with(root: &Path, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenRegular> {
     if path.first() != Some(&b'/') {
         return Err(OpenRegular::NotAFile);
     }
@@ -266,7 +284,7 @@ fn look_below(root: &Path, path: &[u8]) -> Result<OwnedFd, OpenRegular> {
         .map_err(OpenRegular::Errno)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let look =
-        || rustix::fs::openat2(&directory, OsStr::from_bytes(path), LOOK, Mode::empty(), resolve);
+        || rustix::fs::openat2(&directory, OsStr::from_bytes(path), flags, Mode::empty(), resolve);
     let mut found = look();
     for _ in 1..LOOKUPS {
         if !matches!(found, Err(Errno::AGAIN)) {

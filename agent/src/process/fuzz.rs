@@ -23,6 +23,7 @@ const MAX_MAPPINGS: usize = 256;
 pub fn texts(bytes: &[u8]) {
     // Names may be anything: they only have to be survived.
     let _stat = parse::stat(bytes);
+    let _status = parse::status(bytes);
     let lines: Vec<MapsLine<'_>> = match bytes.iter().rposition(|byte| *byte == b'\n') {
         Some(end) => {
             bytes[..end].split(|byte| *byte == b'\n').filter_map(parse::maps_line).collect()

@@ -18,6 +18,15 @@ pub struct Stat {
     pub start_ticks: u64,
 }
 
+/// What `/proc/PID/status` says of who a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its number in its own pid namespace.
+    pub own_pid: u32,
+    /// Its effective user, as the host numbers users.
+    pub user: u32,
+}
+
 /// A line of `/proc/PID/maps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapsLine<'a> {
@@ -61,6 +70,21 @@ pub fn stat(text: &[u8]) -> Option<Stat> {
         zombie: matches!(state, b"Z" | b"X"),
         start_ticks,
     })
+}
+
+/// Parses `/proc/PID/status`. A kernel without pid namespaces has one number only.
+pub fn status(text: &[u8]) -> Option<Status> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let field = |name: &[u8]| {
+        let value = lines.clone().find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"));
+        value.map(|value| value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()))
+    };
+    // Real, effective, saved and file system user.
+    let user = field(b"Uid")?.nth(1)?;
+    // From the outermost namespace to its own.
+    let own_pid = field(b"NSpid").or_else(|| field(b"Pid"))?.last()?;
+    let number = |word| u32::try_from(decimal(word)?).ok();
+    Some(Status { own_pid: number(own_pid)?, user: number(user)? })
 }
 
 /// Parses one line of `/proc/PID/maps`, without its newline.

@@ -34,6 +34,20 @@ pub struct Window {
     pub end_unix_nanos: i64,
 }
 
+/// What only the host knows of a frame: names of generated or interpreted code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceName<'a> {
+    /// The function, as its runtime calls it.
+    pub function: &'a str,
+    /// Its source file.
+    pub file: Option<&'a str>,
+    /// Source line, 1-based; 0 when unknown.
+    pub line: u32,
+}
+
+/// What a function is called that has a name without a character.
+pub const NAMELESS: &str = "[no name]";
+
 /// Builds one batch. Memory grows with distinct code and stacks, see [`BatchBuilder::rows`].
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -53,7 +67,17 @@ struct Interner<T> {
 }
 
 type ObjectKey = (ObjectKind, Option<BuildId>, u32);
-type FrameKey = (u32, u64, i32);
+/// What makes a frame one. Of names there are the strings' rows; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct FrameKey {
+    object: u32,
+    offset: u64,
+    reason: i32,
+    function: u32,
+    file: u32,
+    line: u32,
+}
+
 type StackKey = (u32, u32);
 
 // === impl Interner ===
@@ -100,7 +124,7 @@ impl Default for BatchBuilder {
         Self {
             strings: Interner::with_reserved(String::new()),
             objects: Interner::with_reserved((ObjectKind::Unknown, None, 0)),
-            frames: Interner::with_reserved((0, 0, 0)),
+            frames: Interner::with_reserved(FrameKey::default()),
             stacks: Interner::with_reserved((0, 0)),
             origins: Interner::new(),
             samples: HashMap::new(),
@@ -140,12 +164,27 @@ impl BatchBuilder {
         offset: u64,
         reason: v1::UnresolvedReason,
     ) -> FrameIndex {
+        let mut key =
+            FrameKey { object: object.0, offset, reason: reason.into(), ..FrameKey::default() };
         // Row 0 is reserved, so a frame equal to it must not get its number.
-        if (object.0, offset, i32::from(reason)) == (0, 0, 0) {
-            let reason = v1::UnresolvedReason::NoMapping;
-            return FrameIndex(self.frames.intern((0, 0, reason.into())));
+        if key == FrameKey::default() {
+            key.reason = v1::UnresolvedReason::NoMapping.into();
         }
-        FrameIndex(self.frames.intern((object.0, offset, reason.into())))
+        FrameIndex(self.frames.intern(key))
+    }
+
+    /// Interns a frame that its host has a name for. `object` says what sort of code it is; a name
+    /// without a function is [`NAMELESS`].
+    pub fn named_frame(&mut self, object: ObjectIndex, name: SourceName<'_>) -> FrameIndex {
+        let function = if name.function.is_empty() { NAMELESS } else { name.function };
+        let key = FrameKey {
+            object: object.0,
+            function: self.string(function),
+            file: name.file.map_or(0, |file| self.string(file)),
+            line: name.line,
+            ..FrameKey::default()
+        };
+        FrameIndex(self.frames.intern(key))
     }
 
     /// Interns the stack `parent` + one callee frame.
@@ -238,12 +277,19 @@ fn wire_object((kind, build_id, path): &ObjectKey) -> v1::Object {
     }
 }
 
+/// Without a name anywhere there are no columns of names: they would be zeros only.
 fn wire_frames(rows: Vec<FrameKey>) -> v1::Frames {
     let mut frames = v1::Frames::default();
-    for (object, offset, reason) in rows {
-        frames.object.push(object);
-        frames.offset.push(offset);
-        frames.reason.push(reason.unsigned_abs());
+    let named = rows.iter().any(|row| row.function != 0);
+    for row in rows {
+        frames.object.push(row.object);
+        frames.offset.push(row.offset);
+        frames.reason.push(row.reason.unsigned_abs());
+        if named {
+            frames.function.push(row.function);
+            frames.file.push(row.file);
+            frames.line.push(row.line);
+        }
     }
     frames
 }

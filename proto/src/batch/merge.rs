@@ -130,7 +130,10 @@ impl<'a> Translation<'a> {
             .objects
             .entry(frame.object)
             .or_insert_with(|| builder.object(frame.kind, frame.build_id, frame.path));
-        let merged = builder.frame(object, frame.offset, frame.reason);
+        let merged = match frame.name {
+            Some(name) => builder.named_frame(object, name),
+            None => builder.frame(object, frame.offset, frame.reason),
+        };
         self.frames.insert(row, merged);
         merged
     }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::*;
 use crate::{
     ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectKind},
-    symbol::Reason,
+    symbol::{Reason, Symbol},
     v1::{self, UnresolvedReason},
 };
 
@@ -74,8 +74,9 @@ fn builder_interns_by_full_equality() {
     assert_eq!(batch.frame(3).fallback_name(), "0xdead");
     assert_eq!(batch.frame(1).fallback_name(), "app+0x10");
     assert_eq!(batch.object_ids().count(), 1);
-    assert_eq!(batch.frame(1).locate(), batch.object_ids().next().ok_or(Reason::NoObject));
-    assert_eq!(batch.frame(3).locate(), Err(Reason::NoMapping));
+    let unknown = |reason| Err(Symbol::Unknown(reason));
+    assert_eq!(batch.frame(1).locate().ok(), batch.object_ids().next());
+    assert_eq!(batch.frame(3).locate(), unknown(Reason::NoMapping));
 }
 
 /// Check that what is sealed is what is opened.
@@ -183,6 +184,8 @@ fn merging_survives_very_deep_stacks() {
     merger.add(&batch, all_labels);
     assert_eq!(merger.finish().stack_count(), 1_000_001);
 }
+
+mod names;
 
 type Row = (u8, Vec<(u8, u16)>, u8, u8);
 

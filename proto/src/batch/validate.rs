@@ -2,10 +2,9 @@
 
 use thiserror::Error;
 
-use super::Window;
+use super::{FrameRef, SourceName, Window, frame::identity};
 use crate::{
     ids::{BuildId, IdError, ObjectId, ObjectKind},
-    symbol::Reason,
     v1,
 };
 
@@ -15,23 +14,6 @@ pub struct Batch {
     wire: v1::Batch,
     /// Parallel to `wire.objects`.
     objects: Vec<(ObjectKind, Option<BuildId>)>,
-}
-
-/// One frame of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameRef<'a> {
-    /// Row of its object.
-    pub object: usize,
-    /// What the offset is relative to.
-    pub kind: ObjectKind,
-    /// The object's build ID where it is known.
-    pub build_id: Option<&'a BuildId>,
-    /// Path or name of the object, empty when unknown.
-    pub path: &'a str,
-    /// Offset in the object, or the raw address where the object is unknown.
-    pub offset: u64,
-    /// Why the host could not resolve it; `Unspecified` when it could.
-    pub reason: v1::UnresolvedReason,
 }
 
 /// One row of samples.
@@ -78,6 +60,9 @@ pub enum InvalidBatch {
         /// The number it gives.
         index: u64,
     },
+    /// A frame's name is empty, or its file, line, offset or reason do not go with it.
+    #[error("frame {0} has an empty name, a source without a name, or a name and an address")]
+    Name(usize),
     /// A label's name is empty, too long, or stands twice in a set.
     #[error("label name {0:?} is empty, too long or repeated")]
     LabelName(String),
@@ -171,6 +156,8 @@ impl Batch {
         let frames = self.wire.frames.as_ref();
         let column = |c: Option<&Vec<u32>>| c.and_then(|c| c.get(frame)).copied().unwrap_or(0);
         let object = column(frames.map(|f| &f.object)) as usize;
+        let function = column(frames.map(|f| &f.function));
+        let file = column(frames.map(|f| &f.file));
         let reason = column(frames.map(|f| &f.reason));
         let (kind, build_id) = &self.objects[object];
         FrameRef {
@@ -183,6 +170,11 @@ impl Batch {
                 .ok()
                 .and_then(|reason| v1::UnresolvedReason::try_from(reason).ok())
                 .unwrap_or_default(),
+            name: (function != 0).then(|| SourceName {
+                function: self.text(function),
+                file: (file != 0).then(|| self.text(file)),
+                line: column(frames.map(|f| &f.line)),
+            }),
         }
     }
 
@@ -237,40 +229,6 @@ impl Batch {
 
     fn resolve<'a>(&'a self, labels: &'a [v1::Label]) -> impl Iterator<Item = (&'a str, &'a str)> {
         labels.iter().map(|label| (self.text(label.name), self.text(label.value)))
-    }
-}
-
-// === impl FrameRef ===
-
-impl FrameRef<'_> {
-    /// What to show for a frame without a name: `module+0xoffset`, or the bare address.
-    pub fn fallback_name(&self) -> String {
-        match self.path.rsplit('/').next().unwrap_or_default() {
-            "" => format!("0x{:x}", self.offset),
-            module => format!("{module}+0x{:x}", self.offset),
-        }
-    }
-
-    /// The object to look the offset up in, or why there is none.
-    ///
-    /// # Errors
-    /// The reason that the host gave.
-    pub fn locate(&self) -> Result<ObjectId, Reason> {
-        identity(self.kind, self.build_id).ok_or(match (self.kind, self.reason) {
-            (ObjectKind::Anonymous, _) => Reason::Anonymous,
-            (_, v1::UnresolvedReason::ProcessGone) => Reason::ProcessGone,
-            (_, v1::UnresolvedReason::NoKernelSymbols) => Reason::NoKernelSymbols,
-            (ObjectKind::Unknown, _) => Reason::NoMapping,
-            _ => Reason::NoBuildId,
-        })
-    }
-}
-
-/// Only code that other hosts may have too has an identity.
-fn identity(kind: ObjectKind, build_id: Option<&BuildId>) -> Option<ObjectId> {
-    match kind {
-        ObjectKind::Unknown | ObjectKind::Anonymous => None,
-        kind => Some(ObjectId { kind, build_id: build_id?.clone() }),
     }
 }
 
@@ -332,7 +290,34 @@ fn check_frames(wire: &v1::Batch) -> Result<(), InvalidBatch> {
     }
     let objects = wire.objects.len();
     let mut rows = frames.object.iter().enumerate();
-    rows.try_for_each(|(row, object)| check_index("frames", row, "object", *object, objects))
+    rows.try_for_each(|(row, object)| check_index("frames", row, "object", *object, objects))?;
+    check_names(frames, &wire.strings)
+}
+
+/// Columns of names are there for all frames or for none.
+fn check_names(frames: &v1::Frames, strings: &[String]) -> Result<(), InvalidBatch> {
+    let columns = [frames.function.len(), frames.file.len(), frames.line.len()];
+    if columns == [0; 3] {
+        return Ok(());
+    }
+    if columns != [frames.object.len(); 3] {
+        return Err(InvalidBatch::Ragged("frames"));
+    }
+    if (frames.function[0], frames.file[0], frames.line[0]) != (0, 0, 0) {
+        return Err(InvalidBatch::Reserved("frames"));
+    }
+    for row in 1..frames.object.len() {
+        let (function, file, line) = (frames.function[row], frames.file[row], frames.line[row]);
+        check_index("frames", row, "string", function, strings.len())?;
+        check_index("frames", row, "string", file, strings.len())?;
+        let is_named = function != 0;
+        let is_nameless = is_named && strings[function as usize].is_empty();
+        let is_placed = (frames.offset[row], frames.reason[row]) != (0, 0);
+        if is_nameless || (is_named && is_placed) || (!is_named && (file, line) != (0, 0)) {
+            return Err(InvalidBatch::Name(row));
+        }
+    }
+    Ok(())
 }
 
 fn check_stacks(wire: &v1::Batch) -> Result<(), InvalidBatch> {

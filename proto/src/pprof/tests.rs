@@ -5,7 +5,7 @@ use pprof::protos::{Message as _, Profile};
 
 use super::*;
 use crate::{
-    batch::{BatchBuilder, Window},
+    batch::{BatchBuilder, SourceName, Window},
     ids::{BuildId, BuildIdKind, ObjectKind},
     symbol::Reason,
     v1::{self, UnresolvedReason},
@@ -163,4 +163,30 @@ fn sums_do_not_overflow() {
     assert_eq!(profile.sample.len(), 1);
     assert_eq!(profile.sample[0].value, [i64::MAX, i64::MAX]);
     assert_eq!(profile.period, 1);
+}
+
+/// Check that what its host named has its name, file and line, and no address to be confused by.
+#[test]
+fn names_of_the_host_have_no_address() {
+    let mut builder = BatchBuilder::new();
+    let jit = builder.object(ObjectKind::Anonymous, None, "[jit]");
+    let frames = ["f", "g"].map(|function| {
+        builder.named_frame(jit, SourceName { function, file: Some("x.js"), line: 12 })
+    });
+    let stack = builder.stack(frames);
+    let origin = builder.origin([("service", "shop")]);
+    builder.add(origin, stack, 0, 1, 1);
+    let window = Window { start_unix_nanos: 5_000, end_unix_nanos: 9_000 };
+    let batch = builder.finish(window, [], v1::Accounting::default());
+    let symbols: Vec<_> = (0..batch.frame_count())
+        .map(|frame| batch.frame(frame).locate().expect_err("nothing to look up"))
+        .collect();
+    let profile = Profile::decode(encode(&batch, &symbols, &[]).as_slice()).expect("a profile");
+    let functions =
+        profile.function.iter().map(|f| (text(&profile, f.name), text(&profile, f.filename)));
+    assert_eq!(functions.collect::<Vec<_>>(), [("g", "x.js"), ("f", "x.js")]);
+    assert!(profile.location.iter().all(|l| l.address == 0 && l.line[0].line == 12));
+    assert_eq!(profile.mapping.len(), 1);
+    assert_eq!(text(&profile, profile.mapping[0].filename), "[jit]");
+    assert!(profile.mapping[0].has_functions && profile.mapping[0].has_line_numbers);
 }

@@ -40,6 +40,8 @@ pub const TARGETS: &[Target] = &[
     Target::new("object-outline", elf::outline).bytes(64 << 10),
     Target::new("proc-texts", host::proc_texts),
     Target::new("process-events", host::process_events),
+    Target::new("perf-map", host::perf_map),
+    Target::new("jitdump", host::jitdump),
     Target::new("samples", stacks::samples).bytes(32 << 10),
     Target::new("stack-walk", stacks::walk),
     // What the kernel says.

@@ -43,7 +43,7 @@ pub(super) fn symbolize(
         let frame = batch.frame(row);
         match frame.locate() {
             Ok(id) => by_object.entry(id).or_default().push(row),
-            Err(reason) => *symbol = Symbol::Unknown(reason),
+            Err(known) => *symbol = known,
         }
     }
     // Objects are asked for one after the other, so none needs to stay parsed.

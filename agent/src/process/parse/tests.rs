@@ -109,3 +109,17 @@ proptest! {
         let _parsed = maps_line(line.as_bytes());
     }
 }
+
+/// Check the number in the innermost namespace, and the user that counts.
+#[test]
+fn status_tells_the_own_number_and_the_effective_user() {
+    let text = b"Name:\tNSpid: 7\nPid:\t4711\nUid:\t1000\t1001\t1002\t1003\nNStgid:\t4711\t9\nNSpid:\t4711\t12\t3\n";
+    assert_eq!(status(text), Some(Status { own_pid: 3, user: 1001 }));
+    let old = b"Pid:\t4711\nUid:\t0\t0\t0\t0\n";
+    assert_eq!(status(old), Some(Status { own_pid: 4711, user: 0 }));
+    let damaged: [&[u8]; 5] =
+        [b"", b"Pid:\t1\n", b"Uid:\t0\nPid:\t1", b"Uid:\t0\t-1\nPid:\t1", b"Uid:\t0\t0\nNSpid:\n"];
+    for text in damaged {
+        assert_eq!(status(text), None, "{}", text.escape_ascii());
+    }
+}

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fleetprof_proto::{
-    batch::{Batch, BatchBuilder, ObjectIndex, Window, seal},
+    batch::{Batch, BatchBuilder, ObjectIndex, SourceName, Window, seal},
     ids::{BatchId, BuildId, BuildIdKind, ObjectKind},
     v1::{Accounting, UnresolvedReason},
 };
@@ -14,7 +14,7 @@ use crate::{Seeds, numbered};
 pub(crate) fn batches() -> Result<Seeds> {
     let empty = BatchBuilder::new().finish(WINDOW, [], Accounting::default());
     let mut seeds = Vec::new();
-    for batch in [services()?, empty] {
+    for batch in [services()?, named(), empty] {
         let sealed = seal(BatchId::from_wire(&[7; 16], 1)?, &batch)?;
         seeds.extend([sealed.encode_to_vec(), batch.wire().encode_to_vec()]);
     }
@@ -48,6 +48,21 @@ fn services() -> Result<Batch> {
     builder.add(second, deep, 0, 5, 50);
     let accounting = Accounting { sealed: 9, ..Accounting::default() };
     Ok(builder.finish(WINDOW, [("host", "h")], accounting))
+}
+
+/// Functions that only their host can name.
+fn named() -> Batch {
+    let mut builder = BatchBuilder::new();
+    let jit = builder.object(ObjectKind::Anonymous, None, "[jit]");
+    let names = [
+        SourceName { function: "LazyCompile:*foo /app/x.js:12:3", file: None, line: 0 },
+        SourceName { function: "int Foo.bar(int)", file: Some("Foo.java"), line: 7 },
+    ];
+    let frames = names.map(|name| builder.named_frame(jit, name));
+    let stack = builder.stack(frames);
+    let origin = builder.origin([("service", "shop")]);
+    builder.add(origin, stack, 0, 1, 10);
+    builder.finish(WINDOW, [("host", "h")], Accounting::default())
 }
 
 /// Their frames: 4 bytes of length, then the message.

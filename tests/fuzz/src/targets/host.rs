@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fleetprof_abi::ResultCode;
 use fleetprof_agent::{
     identity::{Evidence, Identity},
-    kernel, process,
+    jit, kernel, process,
     process::{ProcessTable, TableConfig},
     sampler,
     sampler::{ProcessEvent, RawSample},
@@ -95,4 +95,14 @@ pub(crate) fn kernel_texts(bytes: &[u8]) {
 /// The kernel's type information.
 pub(crate) fn kernel_types(bytes: &[u8]) {
     sampler::fuzz::types(bytes);
+}
+
+/// What runtimes write about the code they generate.
+pub(crate) fn perf_map(bytes: &[u8]) {
+    jit::fuzz::perf_map(bytes);
+}
+
+/// The same, with times and lines.
+pub(crate) fn jitdump(bytes: &[u8]) {
+    jit::fuzz::jitdump(bytes);
 }

@@ -8,6 +8,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use fleetprof_abi::{Architecture, MAX_USER_FRAMES, ObjectTable, PAGE_WORDS};
 use fleetprof_agent::{
     aggregate::{Aggregator, AggregatorConfig, Clocks},
+    jit::{JitConfig, JitSymbols},
     kernel::{Kernel, KernelConfig},
     normalize::Normalizer,
     process::{Bound, ProcessTable, TableConfig},
@@ -84,7 +85,8 @@ fn mapping(input: &mut Cursor<'_>) -> Mapping {
 fn is_delivered(sample: &RawSample<'_>, bound: &Bound) {
     let nowhere =
         KernelConfig { proc_root: "/nonexistent".into(), sys_root: "/nonexistent".into() };
-    let mut normalizer = Normalizer::new(Arc::new(Kernel::survey(nowhere)));
+    let jit = JitSymbols::new(JitConfig::default(), registry());
+    let mut normalizer = Normalizer::new(Arc::new(Kernel::survey(nowhere)), jit);
     let normalized = normalizer.normalize_in(sample, bound);
     let sentinel = usize::from(sample.user.last() == Some(&0));
     assert_eq!(normalized.frames.len(), sample.user.len() + sample.kernel.len() - sentinel);

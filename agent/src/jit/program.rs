@@ -1,0 +1,263 @@
+//! The generated code of one program: its files, followed, and what they say.
+
+use std::{fs::File, sync::Arc};
+
+use rustc_hash::FxHashMap;
+use tracing::debug;
+
+use super::{
+    FrameSource, JitConfig, JitEvents, Subject,
+    follow::{self, Cursor, FollowError, Piece, Source},
+    jitdump::Jitdump,
+    perf_map::PerfMap,
+    record::{MAX_PIECE_BYTES, Parsed, Record},
+    table::{CodeTable, Found},
+};
+use crate::{
+    object::{Place, Registry},
+    process::Region,
+};
+
+/// A program that was sampled in generated code.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) pid: u32,
+    /// Sampled last.
+    pub(super) used_ns: u64,
+    /// Its process ended, or runs another program.
+    pub(super) ended_ns: Option<u64>,
+    /// Its files are not looked at before this.
+    next_ns: u64,
+    pause_ns: u64,
+    perf_map: Followed<PerfMap>,
+    jitdump: Followed<Jitdump>,
+    /// What samples found, by which of the files it is from.
+    shown: FxHashMap<(bool, Found), Arc<FrameSource>>,
+}
+
+#[derive(Debug)]
+struct Followed<P> {
+    cursor: Cursor,
+    parser: P,
+    table: CodeTable,
+    damaged: bool,
+}
+
+/// Either of the parsers.
+trait Parser: Default {
+    fn parse(&mut self, piece: &Piece, sink: &mut dyn FnMut(Record<'_>)) -> Parsed;
+}
+
+/// How long until the files are looked at again.
+pub(super) const PAUSE_NS: u64 = 2_000_000_000;
+
+/// The same where there is none: twice as long each time.
+const MAX_PAUSE_NS: u64 = 32_000_000_000;
+
+/// The same when there was more than could be read at once.
+const SHORT_PAUSE_NS: u64 = 100_000_000;
+
+/// Most pieces of a file read at a time: samples wait meanwhile.
+const MAX_PIECES: usize = (16 << 20) / MAX_PIECE_BYTES;
+
+/// Most functions kept ready for samples.
+const MAX_SHOWN: usize = 4096;
+
+// === impl Parser ===
+
+impl Parser for PerfMap {
+    fn parse(&mut self, piece: &Piece, sink: &mut dyn FnMut(Record<'_>)) -> Parsed {
+        Self::parse(self, &piece.bytes, sink)
+    }
+}
+
+impl Parser for Jitdump {
+    fn parse(&mut self, piece: &Piece, sink: &mut dyn FnMut(Record<'_>)) -> Parsed {
+        Self::parse(self, &piece.bytes, piece.available, sink)
+    }
+}
+
+// === impl Program ===
+
+impl Program {
+    pub(super) fn new(config: &JitConfig, pid: u32) -> Self {
+        let max_bytes = config.max_program_bytes / 2;
+        Self {
+            pid,
+            used_ns: 0,
+            ended_ns: None,
+            next_ns: 0,
+            pause_ns: PAUSE_NS,
+            perf_map: Followed::new(max_bytes),
+            jitdump: Followed::new(max_bytes),
+            shown: FxHashMap::default(),
+        }
+    }
+
+    /// What is at `address` at a time.
+    pub(super) fn find(&mut self, address: u64, time_ns: u64) -> Option<Arc<FrameSource>> {
+        let in_dump = self.jitdump.table.find(address, time_ns).map(|found| (true, found));
+        let in_map = || self.perf_map.table.find(address, time_ns).map(|found| (false, found));
+        // A jitdump says more.
+        let key = in_dump.or_else(in_map)?;
+        if let Some(known) = self.shown.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let table = if key.0 { &self.jitdump.table } else { &self.perf_map.table };
+        let (function, file, line) = table.show(key.1);
+        let shown = FrameSource { function: function.into(), file: file.map(Into::into), line };
+        let shown = Arc::new(shown);
+        if self.shown.len() >= MAX_SHOWN {
+            self.shown.clear();
+        }
+        self.shown.insert(key, Arc::clone(&shown));
+        Some(shown)
+    }
+
+    /// Reads what was added to its files, unless that was just done.
+    pub(super) fn refresh(
+        &mut self,
+        registry: &Registry,
+        subject: &Subject<'_>,
+        to_boottime: &dyn Fn(u64) -> u64,
+        events: &mut JitEvents,
+    ) {
+        let now_ns = subject.time_ns;
+        if subject.ended || now_ns < self.next_ns {
+            return;
+        }
+        // Whatever happens now, it is not tried again at once.
+        self.next_ns = now_ns.saturating_add(self.pause_ns);
+        let status = match follow::status(registry, self.pid) {
+            Ok(status) => status,
+            Err(error) => {
+                debug!(%error, pid = self.pid, "the user of a process is not known");
+                return;
+            }
+        };
+        let (own_pid, user) = (status.own_pid, status.user);
+        let perf_map = Source::PerfMap { pid: self.pid, own_pid };
+        let shown = &mut self.shown;
+        let mut found = self.perf_map.read(registry, &perf_map, user, to_boottime, events, shown);
+        if let Some(place) = jitdump_of(subject, [own_pid, self.pid]) {
+            let jitdump = Source::Jitdump(place);
+            found |= self.jitdump.read(registry, &jitdump, user, to_boottime, events, shown);
+        }
+        self.pause_ns = match found {
+            true => PAUSE_NS,
+            false => (self.pause_ns * 2).min(MAX_PAUSE_NS),
+        };
+        let is_behind = found && !(self.perf_map.is_at_end() && self.jitdump.is_at_end());
+        let pause_ns = if is_behind { SHORT_PAUSE_NS } else { self.pause_ns };
+        self.next_ns = now_ns.saturating_add(pause_ns);
+    }
+
+    /// Forgets what no sample asks for any more.
+    pub(super) fn forget(&mut self, now_ns: u64) {
+        self.perf_map.table.forget(now_ns);
+        self.jitdump.table.forget(now_ns);
+    }
+
+    /// Functions known.
+    pub(super) fn entries(&self) -> usize {
+        self.perf_map.table.len() + self.jitdump.table.len()
+    }
+
+    /// Memory it holds, bytes, estimated.
+    pub(super) fn bytes(&self) -> usize {
+        // Of a function shown, its name and file besides.
+        let shown = self.shown.capacity() * (size_of::<(bool, Found)>() + 160);
+        size_of::<Self>() + self.perf_map.table.bytes() + self.jitdump.table.bytes() + shown
+    }
+}
+
+/// The jitdump that a program maps: that is how its writer says where it is.
+fn jitdump_of(subject: &Subject<'_>, pids: [u32; 2]) -> Option<Place> {
+    let mapping =
+        subject.mappings.iter().find(|mapping| follow::is_jitdump(&mapping.path, pids))?;
+    Some(Place {
+        pid: subject.pid,
+        parent: None,
+        start: mapping.start,
+        end: mapping.end,
+        path: Arc::clone(&mapping.path),
+        file: match mapping.region {
+            Region::File(file) => Some(file),
+            Region::Identified(_) | Region::Vdso | Region::Anonymous => None,
+        },
+    })
+}
+
+// === impl Followed ===
+
+impl<P: Parser> Followed<P> {
+    fn new(max_bytes: usize) -> Self {
+        let table = CodeTable::new(max_bytes);
+        Self { cursor: Cursor::default(), parser: P::default(), table, damaged: false }
+    }
+
+    /// Nothing is left to read, as far as is known.
+    fn is_at_end(&self) -> bool {
+        self.cursor.is_new() || self.cursor.is_at_end()
+    }
+
+    /// Reads on; `false` when there is no such file, or it must not be read.
+    fn read(
+        &mut self,
+        registry: &Registry,
+        source: &Source,
+        user: u32,
+        to_boottime: &dyn Fn(u64) -> u64,
+        events: &mut JitEvents,
+        shown: &mut FxHashMap<(bool, Found), Arc<FrameSource>>,
+    ) -> bool {
+        let mut file: Option<File> = None;
+        for _ in 0..MAX_PIECES {
+            let piece = follow::next_piece(registry, source, user, file.take(), &self.cursor);
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    match &error {
+                        FollowError::Missing(_) => {}
+                        FollowError::Refused => events.files_refused += 1,
+                        FollowError::Io(_) | FollowError::Stalled(_) => events.reads_failed += 1,
+                    }
+                    debug!(%error, ?source, "names of generated code not read");
+                    return false;
+                }
+            };
+            if piece.again {
+                events.files_replaced += 1;
+                *self = Self::new(self.table.max_bytes());
+                // Numbers of names are others now.
+                shown.clear();
+            }
+            let consumed = self.take(&piece, to_boottime, events);
+            self.cursor.advance(&piece, consumed);
+            if consumed == 0 || self.cursor.is_at_end() {
+                break;
+            }
+            file = Some(piece.file);
+        }
+        true
+    }
+
+    /// Takes in a piece, and says how much of it.
+    fn take(
+        &mut self,
+        piece: &Piece,
+        to_boottime: &dyn Fn(u64) -> u64,
+        events: &mut JitEvents,
+    ) -> u64 {
+        if self.damaged {
+            return piece.bytes.len() as u64;
+        }
+        let table = &mut self.table;
+        let refused = table.refused();
+        let parsed = self.parser.parse(piece, &mut |record| table.apply(record, to_boottime));
+        events.malformed += parsed.malformed;
+        events.entries_refused += table.refused() - refused;
+        self.damaged = parsed.damaged;
+        if parsed.damaged { piece.bytes.len() as u64 } else { parsed.consumed }
+    }
+}
