@@ -27,7 +27,10 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     ingest::{Agents, Bounded, Committer, GroupLimits, Ingest, IngestParts},
     metrics::Metrics,
-    objects::{Catalog, CatalogError, ConversionParts, Conversions, Objects, Wants},
+    objects::{
+        Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
+        Objects, Wants,
+    },
     query::{Queries, QueryApi, QueryParts},
     store::{DirectoryStore, RealDisk, Store, StoreError},
     symbols::{SymbolLimits, Symbols},
@@ -48,7 +51,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
     store: Arc<dyn Store>,
     /// Held until the end.
     _data_dir: DataDir,
@@ -77,6 +80,9 @@ pub enum StartError {
     /// A defect of this build.
     #[error("cannot describe the gRPC services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// No debuginfod server can be asked.
+    #[error("--debuginfod: {0}")]
+    Debuginfod(#[from] ClientError),
     /// The system has no threads left.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] io::Error),
@@ -141,6 +147,17 @@ impl Collector {
             CpuPool::new(config.objects.max_uploads),
             metrics.clone(),
         );
+        let lookups = LookupParts {
+            catalog: catalog.clone(),
+            conversions: conversions.clone(),
+            wants: wants.clone(),
+            objects: config.objects.clone(),
+            config: config.debuginfod.clone(),
+            scratch: data_dir.scratch(),
+            metrics: metrics.clone(),
+        };
+        let (lookups, lookups_task) = Lookups::start(lookups, stop.clone())?;
+        let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
         let symbols = Symbols::new(catalog.clone(), conversions, limits, metrics.clone());
@@ -171,7 +188,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub],
+            background: [health, scrub, lookups_task],
             store,
             _data_dir: data_dir,
         })
