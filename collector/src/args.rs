@@ -1,10 +1,13 @@
 //! The command line: text in, a [`Config`] out.
 
+mod servers;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
 use crate::config::Config;
+use servers::Servers;
 
 /// Collects CPU profiles from fleetprof agents, keeps them, and answers queries about them.
 ///
@@ -75,6 +78,11 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_OBJECTS", value_name = "N", default_value_t = Config::default().objects.max_objects)]
     pub max_objects: usize,
 
+    /// Servers to ask for debug information, and for binaries that no agent sends: https://debuginfod.example.com.
+    /// Separated by commas, or given several times; asked in this order. They learn which builds run here.
+    #[arg(long, env = "DEBUGINFOD_URLS", value_name = "URL", value_parser = Servers::parse)]
+    pub debuginfod: Vec<Servers>,
+
     /// Memory for symbol tables that are in use; most of it is mapped files, which the system may take back.
     #[arg(long, env = "FLEETPROF_COLLECTOR_SYMBOL_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
     pub symbol_memory: u64,
@@ -135,6 +143,7 @@ impl Args {
         config.objects.max_object_bytes = self.max_object;
         config.objects.quota_bytes = self.object_quota;
         config.objects.max_objects = self.max_objects;
+        config.debuginfod.servers = self.debuginfod.iter().flat_map(Servers::urls).collect();
         config
     }
 }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use fleetprof_proto::batch::Limits;
 use fleetprof_symbolizer::WorkerCommand;
+use reqwest::Url;
 
 use crate::{memory, store::StoreConfig};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Objects.
     pub objects: ObjectsConfig,
+    /// Files of objects that nobody delivered.
+    pub debuginfod: DebuginfodConfig,
     /// Most queries answered at a time; further ones wait.
     pub max_queries: usize,
     /// Longest time one query may take.
@@ -68,6 +71,29 @@ pub struct ObjectsConfig {
     pub stall_timeout: Duration,
 }
 
+/// Whom to ask for files of objects that nobody delivered, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebuginfodConfig {
+    /// Servers, asked in this order; none: nothing is asked.
+    pub servers: Vec<Url>,
+    /// Most requests at a time.
+    pub max_requests: usize,
+    /// How long agents and uploads have to deliver a file before servers are asked for it.
+    pub patience: Duration,
+    /// How often to look what is missing.
+    pub poll: Duration,
+    /// Longest time to connect.
+    pub connect_timeout: Duration,
+    /// Longest pause within an answer; servers unpack packages before they begin.
+    pub stall_timeout: Duration,
+    /// Longest time for one file.
+    pub max_time: Duration,
+    /// Until servers that do not have a file are asked for it again.
+    pub absent_pause: Duration,
+    /// How long a server that failed is left alone; twice as long after each further failure.
+    pub failure_pause: Duration,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,6 +110,7 @@ impl Default for Config {
                 segment_age: Duration::from_secs(60 * 60),
             },
             objects: ObjectsConfig::default(),
+            debuginfod: DebuginfodConfig::default(),
             max_queries: cpus.max(2),
             query_timeout: Duration::from_secs(60),
             memory_limit: memory::default_limit(),
@@ -107,6 +134,22 @@ impl Default for ObjectsConfig {
             upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for DebuginfodConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            max_requests: 2,
+            patience: Duration::from_secs(60),
+            poll: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(90),
+            max_time: Duration::from_secs(30 * 60),
+            absent_pause: Duration::from_secs(60 * 60),
+            failure_pause: Duration::from_secs(15),
         }
     }
 }

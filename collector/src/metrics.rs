@@ -53,6 +53,8 @@ pub struct Metrics {
     pub objects_failed: Family<ReasonLabel, Counter>,
     /// Requests to agents to upload an object.
     pub objects_asked: Counter,
+    /// Requests to debuginfod servers, by what became of them.
+    pub debuginfod_requests: Family<ResultLabel, Counter>,
     /// Conversions of objects to symbol tables, by what became of them.
     pub conversions: Family<ResultLabel, Counter>,
     /// Time of conversions.
@@ -167,6 +169,7 @@ impl Default for Metrics {
             objects_received: Counter::default(),
             objects_failed: Family::default(),
             objects_asked: Counter::default(),
+            debuginfod_requests: Family::default(),
             conversions: Family::default(),
             conversion_seconds: latency(),
             query_seconds: Family::new_with_constructor(latency),
@@ -205,6 +208,8 @@ impl Metrics {
         r.register("object_failures", "Uploads that failed", self.objects_failed.clone());
         let help = "Requests to agents to upload an object";
         r.register("objects_asked", help, self.objects_asked.clone());
+        let help = "Requests to debuginfod servers, by what became of them";
+        r.register("debuginfod_requests", help, self.debuginfod_requests.clone());
         let help = "Conversions of objects to symbol tables, by what became of them";
         r.register("conversions", help, self.conversions.clone());
         let help = "Time of conversions";

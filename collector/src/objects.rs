@@ -7,6 +7,7 @@
 
 mod catalog;
 mod conversions;
+mod debuginfod;
 mod list;
 mod receive;
 mod service;
@@ -15,6 +16,7 @@ mod wants;
 pub(crate) use catalog::NamesOf;
 pub use catalog::{Catalog, CatalogError, CatalogStatus};
 pub use conversions::{ConversionParts, Conversions};
+pub use debuginfod::{ClientError, LookupParts, Lookups};
 pub use service::Objects;
 pub use wants::{Asker, Wants};
 

@@ -28,7 +28,10 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     ingest::{Agents, Bounded, Committer, GroupLimits, Ingest, IngestParts},
     metrics::Metrics,
-    objects::{Catalog, CatalogError, ConversionParts, Conversions, Objects, Wants},
+    objects::{
+        Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
+        Objects, Wants,
+    },
     query::{Queries, QueryApi, QueryParts},
     store::{DirectoryStore, RealDisk, Store, StoreError},
     symbols::{SymbolLimits, Symbols},
@@ -49,7 +52,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 3],
+    background: [JoinHandle<()>; 4],
     store: Arc<dyn Store>,
     /// Held until the end.
     _data_dir: DataDir,
@@ -78,6 +81,9 @@ pub enum StartError {
     /// A defect of this build.
     #[error("cannot describe the gRPC services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// No debuginfod server can be asked.
+    #[error("--debuginfod: {0}")]
+    Debuginfod(#[from] ClientError),
     /// The system has no threads left.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] io::Error),
@@ -142,6 +148,17 @@ impl Collector {
             CpuPool::new(config.objects.max_uploads),
             metrics.clone(),
         );
+        let lookups = LookupParts {
+            catalog: catalog.clone(),
+            conversions: conversions.clone(),
+            wants: wants.clone(),
+            objects: config.objects.clone(),
+            config: config.debuginfod.clone(),
+            scratch: data_dir.scratch(),
+            metrics: metrics.clone(),
+        };
+        let (lookups, lookups_task) = Lookups::start(lookups, stop.clone())?;
+        let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
         let symbols = Symbols::new(catalog.clone(), conversions, limits, metrics.clone());
@@ -174,7 +191,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub, quality],
+            background: [health, scrub, quality, lookups_task],
             store,
             _data_dir: data_dir,
         })

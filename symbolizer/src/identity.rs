@@ -76,6 +76,8 @@ pub struct Contents {
     pub dynsym: bool,
     /// DWARF, `.debug_info`.
     pub debug_info: bool,
+    /// Strings of debug information, `.debug_str`: sometimes all that files have in common.
+    pub debug_strings: bool,
     /// Compressed symbols ("MiniDebugInfo"), `.gnu_debugdata`.
     pub mini_debug_info: bool,
     /// A pointer to another file with the debug information (`.gnu_debuglink`), or with parts of it
@@ -318,6 +320,7 @@ impl Contents {
             b".symtab" => &mut self.symtab,
             b".dynsym" => &mut self.dynsym,
             b".debug_info" => &mut self.debug_info,
+            b".debug_str" => &mut self.debug_strings,
             b".gnu_debugdata" => &mut self.mini_debug_info,
             b".debug_cu_index" | b".debug_tu_index" | b".debug_info.dwo" => &mut self.split_units,
             name if is_debug_link(name) => &mut self.debug_link,

@@ -9,7 +9,7 @@ use fleetprof_proto::{
 use fleetprof_symbolizer::TableFile;
 
 use super::{
-    Wants,
+    Lookups, Wants,
     catalog::{Catalog, NamesOf, Stored, Table},
 };
 
@@ -20,6 +20,7 @@ const MAX_OBJECTS: usize = 10_000;
 pub(super) fn list(
     catalog: &Catalog,
     wants: &Wants,
+    lookups: &Lookups,
     request: &ListObjectsRequest,
 ) -> ListObjectsResponse {
     let wanted = wants.all().into_iter().map(|wanted| {
@@ -64,6 +65,7 @@ pub(super) fn list(
             let sources = TableFile::sources_of(&path).unwrap_or_default();
             info.sources = sources.names().map(str::to_owned).collect();
         }
+        info.debuginfod = lookups.says(&id, catalog).unwrap_or_default();
         info
     });
     ListObjectsResponse { objects: objects.collect(), total }

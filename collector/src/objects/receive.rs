@@ -60,6 +60,9 @@ pub(super) enum Unacceptable {
     /// It has nothing to add to the object that it goes with.
     #[error("the file has neither symbols nor debug information")]
     NoSymbols,
+    /// It cannot be a binary.
+    #[error("the file has no code")]
+    NoCode,
     /// It is no package of split units.
     #[error("the file has no split units of debug information: it is no .dwp file")]
     NoSplitUnits,
@@ -105,6 +108,11 @@ impl Incoming {
         Ok(self.file.write_all(chunk)?)
     }
 
+    /// No more comes, however much was expected at most.
+    pub(super) fn ends_here(&mut self) {
+        self.expected = self.received;
+    }
+
     /// Checks what came and makes it durable. Answers how many bytes of the disk it takes.
     pub(super) fn finish(&self, claimed: &ObjectId, format: Format) -> Result<u64, Unacceptable> {
         self.whole()?;
@@ -112,7 +120,8 @@ impl Incoming {
             Format::Elf => self.check_elf(claimed)?,
             Format::Debug => {
                 self.check_elf(claimed)?;
-                if self.identify()?.contents.level() == SymbolLevel::Dynamic {
+                let contents = self.identify()?.contents;
+                if contents.level() == SymbolLevel::Dynamic && !contents.debug_strings {
                     return Err(Unacceptable::NoSymbols);
                 }
             }
@@ -194,7 +203,7 @@ impl Unacceptable {
             Self::Identity { .. } => "identity",
             Self::NotAnObject(_) | Self::NotAListing(_) => "not_an_object",
             Self::IdTooLong => "identity",
-            Self::NoSymbols | Self::NoSplitUnits => "no_symbols",
+            Self::NoSymbols | Self::NoCode | Self::NoSplitUnits => "no_symbols",
             Self::WhoseUnits => "identity",
             Self::Format { .. } => "format",
             Self::Chunk(_) => "chunk",

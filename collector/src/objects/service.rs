@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{
     catalog::{Catalog, Format, Reservation},
     conversions::Conversions,
+    debuginfod::Lookups,
     list,
     receive::{Incoming, Unacceptable, check_format},
     wants::Wants,
@@ -37,6 +38,7 @@ pub struct Objects {
     catalog: Catalog,
     conversions: Conversions,
     wants: Wants,
+    lookups: Lookups,
     config: Arc<ObjectsConfig>,
     scratch: Arc<PathBuf>,
     uploads: Arc<Semaphore>,
@@ -77,7 +79,14 @@ impl Objects {
         let uploads = Arc::new(Semaphore::new(config.max_uploads));
         let (config, scratch) = (Arc::new(config), Arc::new(scratch));
         let log = Arc::default();
-        Self { catalog, conversions, wants, config, scratch, uploads, pool, metrics, log }
+        let lookups = Lookups::default();
+        Self { catalog, conversions, wants, lookups, config, scratch, uploads, pool, metrics, log }
+    }
+
+    /// The same, which also tells what servers are asked for.
+    #[must_use]
+    pub fn with_lookups(self, lookups: Lookups) -> Self {
+        Self { lookups, ..self }
     }
 
     /// Largest message that is read at all, bytes.
@@ -279,9 +288,10 @@ impl ObjectService for Objects {
         &self,
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
-        let (catalog, wants, request) =
-            (self.catalog.clone(), self.wants.clone(), request.into_inner());
-        let list = move || list::list(&catalog, &wants, &request);
+        let (catalog, wants, lookups) =
+            (self.catalog.clone(), self.wants.clone(), self.lookups.clone());
+        let request = request.into_inner();
+        let list = move || list::list(&catalog, &wants, &lookups, &request);
         Ok(Response::new(self.pool.run(list).await.map_err(internal)?))
     }
 }

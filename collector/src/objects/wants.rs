@@ -69,6 +69,8 @@ pub(super) struct Wanted {
     pub(super) id: ObjectId,
     pub(super) path: Arc<str>,
     pub(super) attempts: u32,
+    /// It is on its way.
+    pub(super) is_uploading: bool,
 }
 
 /// A running upload; dropping it before [`Wants::stored`] counts as failed.
@@ -112,6 +114,7 @@ impl Wants {
             id: id.clone(),
             path: want.path.clone(),
             attempts: want.attempts,
+            is_uploading: want.uploads > 0,
         });
         wanted.collect()
     }
@@ -128,7 +131,10 @@ impl Wants {
 
     /// The object is there now.
     pub(super) fn stored(&self, id: &ObjectId) {
-        self.lock().wanted.remove(id);
+        if self.lock().wanted.remove(id).is_some() {
+            // Profiles have code of it: that is why it was wanted.
+            self.catalog.is_hit(id);
+        }
     }
 
     /// Notes that an upload runs: nobody else is asked meanwhile.

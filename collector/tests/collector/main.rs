@@ -1,6 +1,7 @@
 //! Whole collectors, over real connections: in this process, or in one that can be killed.
 
 mod crash;
+mod debuginfod;
 mod faults;
 mod fleet;
 mod hostile;

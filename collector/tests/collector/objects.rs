@@ -98,7 +98,7 @@ fn scratch(collector: &Running) -> usize {
     names.filter(|name| name.to_string_lossy().starts_with("upload-")).count()
 }
 
-async fn top_function(collector: &Running) -> (String, String) {
+pub(crate) async fn top_function(collector: &Running) -> (String, String) {
     let request = TopRequest { query: all(""), ..Default::default() };
     let answer = collector.queries().await.top(request).await.expect("answered").into_inner();
     (answer.functions[0].function.clone(), answer.functions[0].file.clone())
@@ -201,7 +201,7 @@ fn unnamed(size: usize) -> UploadHeader {
     UploadHeader { size: size as u64, path: "/build/hot".to_owned(), ..UploadHeader::default() }
 }
 
-async fn list(collector: &Running) -> Vec<ObjectInfo> {
+pub(crate) async fn list(collector: &Running) -> Vec<ObjectInfo> {
     let mut client = ObjectServiceClient::connect(collector.url()).await.expect("connects");
     let answer = client.list(ListObjectsRequest::default()).await.expect("answered").into_inner();
     assert_eq!(answer.total, answer.objects.len() as u64);

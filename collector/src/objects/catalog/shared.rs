@@ -52,6 +52,11 @@ impl Catalog {
         concerned.filter_map(|(id, stored)| self.job(&objects, id, stored)).collect()
     }
 
+    /// The file that an object needs parts of.
+    pub(in crate::objects) fn shared_by(&self, id: &ObjectId) -> Option<ObjectId> {
+        self.shared.read().get(id)?.shared.as_ref().map(id_of_shared)
+    }
+
     /// Remembers what an object needs parts of, over restarts, before its file is there.
     pub(super) fn keep_shared(
         &self,
