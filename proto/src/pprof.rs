@@ -3,8 +3,8 @@
 //! Every object is a mapping with its build ID, in an address range of its own
 //! ([`MAPPING_STRIDE`] apart, file offset 0), so that
 //! `address - memory_start` is the offset in the object: a reader can symbolize locally what has no
-//! name here. Frames without a name are locations without lines; frames that their host named have no
-//! address.
+//! name here. Frames without a name are locations without lines; those that their host named have an
+//! address of no meaning.
 
 use std::{
     collections::HashMap,
@@ -158,21 +158,20 @@ impl<'a> Encoder<'a> {
             Some(Symbol::Named(lines)) => lines.iter().map(|line| self.line(line)).collect(),
             Some(Symbol::Unknown(_)) | None => Vec::new(),
         };
+        let id = self.out.location.len() as u64 + 1;
+        // What its host named has no address. Some readers take locations at one address for the same,
+        // so each gets another.
+        let offset = if frame.name.is_some() { id } else { frame.offset };
         if let Some(mapping) = mapping_id.checked_sub(1) {
             let mapping = &mut self.out.mapping[usize::try_from(mapping).unwrap_or(usize::MAX)];
             mapping.has_functions |= !line.is_empty();
             mapping.has_inline_frames |= line.len() > 1;
             mapping.has_line_numbers |= line.iter().any(|line| line.line > 0);
             mapping.has_filenames |= mapping.has_line_numbers;
-            let end = (mapping.memory_start + 1).saturating_add(frame.offset);
+            let end = (mapping.memory_start + 1).saturating_add(offset);
             mapping.memory_limit = mapping.memory_limit.max(end);
         }
-        let id = self.out.location.len() as u64 + 1;
-        // What its host named has no address, and must not look like another at the same one.
-        let address = match frame.name {
-            Some(_) => 0,
-            None => (mapping_id * MAPPING_STRIDE).wrapping_add(frame.offset),
-        };
+        let address = (mapping_id * MAPPING_STRIDE).wrapping_add(offset);
         let location = protos::Location { id, mapping_id, address, line, is_folded: false };
         self.out.location.push(location);
         self.locations.insert(row, id);

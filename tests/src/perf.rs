@@ -33,9 +33,21 @@ impl Recording {
     /// # Panics
     /// When perf is missing or cannot be started.
     pub fn start(frequency: u32) -> Self {
+        Self::start_of(&["-a"], frequency)
+    }
+
+    /// The same of one process.
+    ///
+    /// # Panics
+    /// As [`Recording::start`].
+    pub fn of_process(pid: u32, frequency: u32) -> Self {
+        Self::start_of(&["-p", &pid.to_string()], frequency)
+    }
+
+    fn start_of(what: &[&str], frequency: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = process::command(machine::tool("perf", REMEDY));
-        command.args(["record", "-q", "-a", "-e", "cpu-clock", "-F", &frequency.to_string()]);
+        command.args(["record", "-q", "-e", "cpu-clock", "-F", &frequency.to_string()]).args(what);
         // At its end perf reads the build IDs of all files that were mapped, and dies of one that a
         // compiler has just removed.
         command

@@ -48,11 +48,15 @@ trait Parser: Default {
     fn parse(&mut self, piece: &Piece, sink: &mut dyn FnMut(Record<'_>)) -> Parsed;
 }
 
-/// How long until the files are looked at again.
-pub(super) const PAUSE_NS: u64 = 2_000_000_000;
+/// How long until the files of a new program are looked at again, and then twice as long each time:
+/// most code is generated in the beginning.
+pub(super) const FIRST_PAUSE_NS: u64 = 100_000_000;
 
-/// The same where there is none: twice as long each time.
-const MAX_PAUSE_NS: u64 = 32_000_000_000;
+/// The longest pause.
+const PAUSE_NS: u64 = 2_000_000_000;
+
+/// The same where there is no file.
+const PAUSE_WITHOUT_NS: u64 = 30_000_000_000;
 
 /// The same when there was more than could be read at once.
 const SHORT_PAUSE_NS: u64 = 100_000_000;
@@ -87,7 +91,7 @@ impl Program {
             used_ns: 0,
             ended_ns: None,
             next_ns: 0,
-            pause_ns: PAUSE_NS,
+            pause_ns: FIRST_PAUSE_NS,
             perf_map: Followed::new(max_bytes),
             jitdump: Followed::new(max_bytes),
             shown: FxHashMap::default(),
@@ -143,13 +147,11 @@ impl Program {
             let jitdump = Source::Jitdump(place);
             found |= self.jitdump.read(registry, &jitdump, user, to_boottime, events, shown);
         }
-        self.pause_ns = match found {
-            true => PAUSE_NS,
-            false => (self.pause_ns * 2).min(MAX_PAUSE_NS),
-        };
+        let longest_ns = if found { PAUSE_NS } else { PAUSE_WITHOUT_NS };
         let is_behind = found && !(self.perf_map.is_at_end() && self.jitdump.is_at_end());
-        let pause_ns = if is_behind { SHORT_PAUSE_NS } else { self.pause_ns };
+        let pause_ns = if is_behind { SHORT_PAUSE_NS } else { self.pause_ns.min(longest_ns) };
         self.next_ns = now_ns.saturating_add(pause_ns);
+        self.pause_ns = self.pause_ns.saturating_mul(2).min(longest_ns);
     }
 
     /// Forgets what no sample asks for any more.

@@ -105,10 +105,13 @@ fn a_file_that_grows_is_read_on_now_and_then() {
     host.write_map("1000 10 f\n2000 10 ha");
     assert_eq!(host.name(0x1000, SECOND), some("f"));
     host.append_map("lf\n1000 8 newer\n");
-    assert_eq!(host.name(0x2000, SECOND + program::PAUSE_NS - 1), None);
-    assert_eq!(host.name(0x2000, SECOND + program::PAUSE_NS), some("half"));
-    assert_eq!(host.name(0x1000, SECOND + program::PAUSE_NS), some("newer"));
-    assert_eq!(host.name(0x1008, SECOND + program::PAUSE_NS), some("f"));
+    let later = SECOND + program::FIRST_PAUSE_NS;
+    assert_eq!(host.name(0x2000, later - 1), None);
+    assert_eq!(host.name(0x2000, later), some("half"));
+    assert_eq!((host.name(0x1000, later), host.name(0x1008, later)), (some("newer"), some("f")));
+    host.append_map("3000 8 third\n");
+    assert_eq!(host.name(0x3000, later + program::FIRST_PAUSE_NS), None, "a longer pause");
+    assert_eq!(host.name(0x3000, later + 2 * program::FIRST_PAUSE_NS), some("third"));
     assert_eq!(host.events(), JitEvents::default());
 }
 
@@ -137,7 +140,7 @@ fn a_file_that_was_replaced_is_read_again() {
         // The time of a change is told in ticks of the kernel's clock.
         std::thread::sleep(std::time::Duration::from_millis(20));
         change(&host);
-        let later = SECOND + program::PAUSE_NS;
+        let later = 2 * SECOND;
         assert!(host.name(0x3000, later).is_some(), "change {number}");
         assert_eq!(host.name(0x2000, later), None, "change {number}");
         assert_eq!(host.events().files_replaced, 1, "change {number}");

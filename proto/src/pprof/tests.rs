@@ -165,9 +165,9 @@ fn sums_do_not_overflow() {
     assert_eq!(profile.period, 1);
 }
 
-/// Check that what its host named has its name, file and line, and no address to be confused by.
+/// Check that what its host named has its name, file and line, and is told apart by its address.
 #[test]
-fn names_of_the_host_have_no_address() {
+fn names_of_the_host_have_addresses_of_their_own() {
     let mut builder = BatchBuilder::new();
     let jit = builder.object(ObjectKind::Anonymous, None, "[jit]");
     let frames = ["f", "g"].map(|function| {
@@ -185,8 +185,15 @@ fn names_of_the_host_have_no_address() {
     let functions =
         profile.function.iter().map(|f| (text(&profile, f.name), text(&profile, f.filename)));
     assert_eq!(functions.collect::<Vec<_>>(), [("g", "x.js"), ("f", "x.js")]);
-    assert!(profile.location.iter().all(|l| l.address == 0 && l.line[0].line == 12));
+    assert!(profile.location.iter().all(|location| location.line[0].line == 12));
     assert_eq!(profile.mapping.len(), 1);
+    let range = profile.mapping[0].memory_start..profile.mapping[0].memory_limit;
+    let addresses: Vec<_> = profile.location.iter().map(|location| location.address).collect();
+    assert!(
+        addresses.iter().all(|address| range.contains(address)),
+        "{addresses:x?} in {range:x?}"
+    );
+    assert_ne!(addresses[0], addresses[1]);
     assert_eq!(text(&profile, profile.mapping[0].filename), "[jit]");
     assert!(profile.mapping[0].has_functions && profile.mapping[0].has_line_numbers);
 }

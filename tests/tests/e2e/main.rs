@@ -6,6 +6,7 @@ mod compare;
 mod faults;
 mod fixture;
 mod hostile;
+mod jit;
 mod programs;
 mod record;
 mod run;
