@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use fleetprof_proto::batch::Limits;
 use fleetprof_symbolizer::WorkerCommand;
 
-use crate::{memory, store::StoreConfig};
+use crate::{memory, objects::PartialLimits, store::StoreConfig};
 
 /// Configuration of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct ObjectsConfig {
     pub lease: Duration,
     /// Longest pause within an upload.
     pub stall_timeout: Duration,
+    /// How much of uploads that broke off is kept.
+    pub partials: PartialLimits,
 }
 
 impl Default for Config {
@@ -107,6 +109,11 @@ impl Default for ObjectsConfig {
             upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(60),
+            partials: PartialLimits {
+                files: 256,
+                bytes: 5 << 30,
+                age: Duration::from_secs(24 * 60 * 60),
+            },
         }
     }
 }

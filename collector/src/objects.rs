@@ -8,6 +8,7 @@
 mod catalog;
 mod conversions;
 mod list;
+mod partials;
 mod receive;
 mod service;
 mod wants;
@@ -15,6 +16,7 @@ mod wants;
 pub(crate) use catalog::NamesOf;
 pub use catalog::{Catalog, CatalogError, CatalogStatus};
 pub use conversions::{ConversionParts, Conversions};
+pub use partials::PartialLimits;
 pub use service::Objects;
 pub use wants::{Asker, Wants};
 

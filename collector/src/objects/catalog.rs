@@ -288,6 +288,22 @@ impl Stored {
 // === impl Reservation ===
 
 impl Reservation {
+    /// A part of it, at most all, as a promise of its own.
+    pub(super) fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { shared: self.shared.clone(), bytes }
+    }
+
+    /// Both as one.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Less is needed than was thought.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         let needless = self.bytes.saturating_sub(bytes);

@@ -4,6 +4,7 @@ use fleetprof_proto::{
     ids::{BuildId, BuildIdKind, ObjectId, ObjectKind},
     symbol::Reason,
 };
+use fleetprof_symbolizer::identity::SymbolLevel;
 use tempfile::TempDir;
 
 use super::{
@@ -102,6 +103,53 @@ fn uploads_stop_the_asking() {
     assert_eq!(b.ask_at(&[object(1)], now + 50 * LEASE), [object(1)], "it failed");
     wants.stored(&object(1));
     assert!(wants.is_empty());
+}
+
+/// Check that an offer is taken up once, only for what is there and says less, that a running upload
+/// and a failed one are as good as those of missing objects, and that nothing is shown as missing.
+#[test]
+fn better_files_are_asked_for_once() {
+    let dir = TempDir::new().expect("dir");
+    let catalog = Catalog::open(dir.path(), 1 << 20).expect("opens");
+    let wants = Wants::new(catalog.clone(), LEASE);
+    let (a, b, now) = (wants.asker(), wants.asker(), Instant::now());
+    let offer = |level| [(object(1), level)];
+    let better = offer(SymbolLevel::DebugInfo);
+    assert_eq!(a.offered_at(&better, now), [], "what is not there is asked for when it is hit");
+    let file = dir.path().join("new");
+    std::fs::write(&file, "no symbols").expect("written");
+    let reserved = catalog.reserve(10).expect("fits");
+    assert!(catalog.adopt(&object(1), Format::Elf, &file, &reserved, false).expect("kept"));
+
+    assert_eq!(a.offered_at(&offer(SymbolLevel::Dynamic), now), [], "no better");
+    assert_eq!(a.offered_at(&better, now), [object(1)]);
+    assert_eq!(b.offered_at(&better, now), [], "somebody is asked");
+    assert_eq!(b.offered_at(&better, now + LEASE), [object(1)]);
+    let running = wants.uploading(&object(1));
+    assert_eq!(a.offered_at(&better, now + 50 * LEASE), []);
+    drop(running);
+    drop(b);
+    assert_eq!(a.offered_at(&better, now + LEASE), [object(1)], "the lease ended with its agent");
+    assert!(wants.is_empty());
+
+    // An executable with debug information, this test.
+    let file = dir.path().join("better");
+    std::fs::copy(std::env::current_exe().expect("runs"), &file).expect("copied");
+    assert!(catalog.adopt(&object(1), Format::Elf, &file, &reserved, true).expect("kept"));
+    wants.stored(&object(1));
+    assert_eq!(wants.asker().offered_at(&better, now), []);
+}
+
+/// Check that an upload that nobody was asked for leaves nothing to want.
+#[test]
+fn an_upload_that_fails_is_not_missed_for_itself() {
+    let dir = TempDir::new().expect("dir");
+    let wants = wants(&dir);
+    drop(wants.uploading(&object(1)));
+    assert!(wants.is_empty() && wants.all().is_empty());
+    wants.asker().ask_at(&[object(1)], Instant::now());
+    drop(wants.uploading(&object(1)));
+    assert_eq!(wants.len(), 1);
 }
 
 /// Check that files in the directory are known at the start, and that the quota counts them.

@@ -41,7 +41,8 @@ impl Format {
             ObjectFormat::Elf => Some(Self::Elf),
             ObjectFormat::ElfDebug => Some(Self::Debug),
             ObjectFormat::Kallsyms => Some(Self::Kallsyms),
-            ObjectFormat::Unspecified => None,
+            // Not kept yet.
+            ObjectFormat::ElfSplit | ObjectFormat::Unspecified => None,
         }
     }
 
