@@ -12,7 +12,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -126,31 +126,15 @@ impl Partials {
         catalog: &Catalog,
         limits: PartialLimits,
     ) -> io::Result<Self> {
-        let mut waiting: HashMap<Key, Waiting> = HashMap::new();
-        for entry in fs::read_dir(scratch)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(UPLOAD_PREFIX)) else {
-                continue;
-            };
-            let (path, meta) = (entry.path(), entry.metadata()?);
-            let key = rest.split('-').next().and_then(Key::parse);
-            let found = key.filter(|_| meta.len() >= MIN_BYTES).and_then(|key| {
-                let space = catalog.reserve(space_of(&meta))?;
-                Some((key, Waiting { bytes: meta.len(), sha256: None, since: now(), space }))
-            });
-            let Some((key, found)) = found else {
+        let mut waiting = HashMap::new();
+        for (key, (path, meta)) in longest(scratch)? {
+            let Some(space) = catalog.reserve(space_of(&meta)) else {
                 fs::remove_file(&path)?;
                 continue;
             };
-            // Several may have been on their way when it ended.
-            if waiting.get(&key).is_some_and(|other| other.bytes >= found.bytes) {
-                fs::remove_file(&path)?;
-                continue;
-            }
             fs::rename(&path, scratch.join(key.name()))?;
             let since = meta.modified()?;
-            waiting.insert(key, Waiting { since, ..found });
+            waiting.insert(key, Waiting { bytes: meta.len(), sha256: None, since, space });
         }
         if !waiting.is_empty() {
             info!(uploads = waiting.len(), "uploads that broke off can go on");
@@ -290,6 +274,34 @@ impl Partials {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Waiting>> {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The longest file of each upload; removes all others. Several of one may have been on their way when
+/// the collector ended, beside one that waited.
+fn longest(scratch: &Path) -> io::Result<HashMap<Key, (PathBuf, Metadata)>> {
+    let mut found: HashMap<Key, (PathBuf, Metadata)> = HashMap::new();
+    let mut needless = Vec::new();
+    for entry in fs::read_dir(scratch)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(UPLOAD_PREFIX)) else {
+            continue;
+        };
+        let (path, meta) = (entry.path(), entry.metadata()?);
+        let key = rest.split('-').next().and_then(Key::parse);
+        let Some(key) = key.filter(|_| meta.len() >= MIN_BYTES) else {
+            needless.push(path);
+            continue;
+        };
+        let other = found.get(&key).map(|(_, meta)| meta.len());
+        if other.is_some_and(|bytes| bytes >= meta.len()) {
+            needless.push(path);
+        } else {
+            needless.extend(found.insert(key, (path, meta)).map(|(path, _)| path));
+        }
+    }
+    needless.iter().try_for_each(fs::remove_file)?;
+    Ok(found)
 }
 
 fn oldest(waiting: &HashMap<Key, Waiting>, except: Option<Key>) -> Option<Key> {

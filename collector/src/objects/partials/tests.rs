@@ -107,6 +107,7 @@ fn an_upload_goes_on_where_it_broke_off() {
 #[test]
 fn a_restart_keeps_what_came() {
     let it = Fixture::new();
+    it.broken_off(key(1), 300 << 10);
     let mut uploads = [it.incoming(key(1)), it.incoming(key(1)), it.incoming(key(2))];
     for (upload, bytes) in uploads.iter_mut().zip([400 << 10, 600 << 10, 10]) {
         upload.write(&content(bytes)).expect("written");
