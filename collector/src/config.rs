@@ -6,7 +6,7 @@ use fleetprof_proto::batch::Limits;
 use fleetprof_symbolizer::WorkerCommand;
 use reqwest::Url;
 
-use crate::{memory, store::StoreConfig};
+use crate::{memory, objects::PartialLimits, store::StoreConfig};
 
 /// Configuration of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct ObjectsConfig {
     pub lease: Duration,
     /// Longest pause within an upload.
     pub stall_timeout: Duration,
+    /// How much of uploads that broke off is kept.
+    pub partials: PartialLimits,
 }
 
 /// Whom to ask for files of objects that nobody delivered, and how.
@@ -134,6 +136,11 @@ impl Default for ObjectsConfig {
             upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(60),
+            partials: PartialLimits {
+                files: 256,
+                bytes: 5 << 30,
+                age: Duration::from_secs(24 * 60 * 60),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@
 //! VERSION     version of this layout
 //! segments/   batches, see `store`
 //! objects/    binaries and kernel symbols, see `objects`
-//! scratch/    private temporary files, emptied at start
+//! scratch/    private temporary files, emptied at start, but for uploads that broke off
 //! ```
 
 use std::{
@@ -19,6 +19,10 @@ use thiserror::Error;
 use crate::store::write_whole;
 
 const VERSION: u32 = 1;
+
+/// What the names of files begin with that uploads are received in: those that broke off go on after a
+/// restart, and whoever receives them removes what is left.
+pub const UPLOAD_PREFIX: &str = "upload-";
 
 /// A data directory that is locked by this process.
 #[derive(Debug)]
@@ -125,7 +129,11 @@ impl DataDir {
         let dir = Self { root: root.to_owned(), _lock: lock };
         let scratch = dir.scratch();
         for entry in fs::read_dir(&scratch).map_err(failed("list", &scratch))? {
-            let path = entry.map_err(failed("list", &scratch))?.path();
+            let entry = entry.map_err(failed("list", &scratch))?;
+            if entry.file_name().as_encoded_bytes().starts_with(UPLOAD_PREFIX.as_bytes()) {
+                continue;
+            }
+            let path = entry.path();
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
         Ok(dir)

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub streams: Gauge,
     /// Objects received.
     pub objects_received: Counter,
+    /// Uploads that went on where an earlier one had broken off.
+    pub objects_resumed: Counter,
     /// Uploads that failed.
     pub objects_failed: Family<ReasonLabel, Counter>,
     /// Requests to agents to upload an object.
@@ -167,6 +169,7 @@ impl Default for Metrics {
             commit_failures: Counter::default(),
             streams: Gauge::default(),
             objects_received: Counter::default(),
+            objects_resumed: Counter::default(),
             objects_failed: Family::default(),
             objects_asked: Counter::default(),
             debuginfod_requests: Family::default(),
@@ -205,6 +208,8 @@ impl Metrics {
         r.register("streams", "Connected agents", self.streams.clone());
         let help = "Binaries and symbol files received";
         r.register("objects_received", help, self.objects_received.clone());
+        let help = "Uploads that went on where an earlier one had broken off";
+        r.register("objects_resumed", help, self.objects_resumed.clone());
         r.register("object_failures", "Uploads that failed", self.objects_failed.clone());
         let help = "Requests to agents to upload an object";
         r.register("objects_asked", help, self.objects_asked.clone());

@@ -9,6 +9,7 @@ mod catalog;
 mod conversions;
 mod debuginfod;
 mod list;
+mod partials;
 mod receive;
 mod service;
 mod wants;
@@ -17,6 +18,7 @@ pub(crate) use catalog::NamesOf;
 pub use catalog::{Catalog, CatalogError, CatalogStatus};
 pub use conversions::{ConversionParts, Conversions};
 pub use debuginfod::{ClientError, LookupParts, Lookups};
+pub use partials::PartialLimits;
 pub use service::Objects;
 pub use wants::{Asker, Wants};
 

@@ -39,6 +39,8 @@ use crate::{
 
 /// Connections beyond those of agents: queries, scrapes, probes.
 const OTHER_CONNECTIONS: usize = 1024;
+/// How often is looked for parts of uploads that are too old.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Pause of the scrub between two records: it must not compete with queries for the disk.
 const SCRUB_PAUSE: Duration = Duration::from_micros(200);
 
@@ -52,7 +54,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 4],
+    background: [JoinHandle<()>; 5],
     store: Arc<dyn Store>,
     /// Held until the end.
     _data_dir: DataDir,
@@ -78,6 +80,9 @@ pub enum StartError {
     /// The objects in it cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// What is left of uploads cannot be looked at.
+    #[error("cannot use what is left of uploads in scratch/: {0}")]
+    Uploads(#[source] io::Error),
     /// A defect of this build.
     #[error("cannot describe the gRPC services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -147,7 +152,8 @@ impl Collector {
             data_dir.scratch(),
             CpuPool::new(config.objects.max_uploads),
             metrics.clone(),
-        );
+        )
+        .map_err(StartError::Uploads)?;
         let lookups = LookupParts {
             catalog: catalog.clone(),
             conversions: conversions.clone(),
@@ -174,6 +180,7 @@ impl Collector {
             metrics: metrics.clone(),
             start_unix_nanos: clock::unix_nanos(),
         });
+        let uploads = objects.clone();
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let grpc = Routes::new(health_service);
         let router = add_services(grpc, ingest, objects, &queries)?.into_axum_router();
@@ -183,6 +190,7 @@ impl Collector {
         let router = router.merge(http::routes(web)).fallback(http::fallback);
         health::begin(&reporter).await;
         let health = tokio::spawn(health::watch(store.clone(), reporter, stop.clone()));
+        let sweep = tokio::spawn(sweep(uploads, stop.clone()));
         Ok(Self {
             config,
             listener,
@@ -191,7 +199,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub, quality, lookups_task],
+            background: [health, scrub, quality, lookups_task, sweep],
             store,
             _data_dir: data_dir,
         })
@@ -305,6 +313,13 @@ fn scrub(store: Arc<DirectoryStore>, stop: CancellationToken) -> JoinHandle<()> 
             stop.is_cancelled()
         });
     })
+}
+
+/// Removes what is left of uploads, when it is old.
+async fn sweep(uploads: Objects, stop: CancellationToken) {
+    while timeout(SWEEP_INTERVAL, stop.cancelled()).await.is_err() {
+        uploads.sweep();
+    }
 }
 
 fn cpus() -> usize {

@@ -21,6 +21,8 @@ use object::{
 };
 use thiserror::Error;
 
+mod wire;
+
 /// Largest table of section names read, bytes.
 const MAX_SECTION_NAMES_BYTES: u64 = 1 << 20;
 

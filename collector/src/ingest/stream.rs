@@ -9,10 +9,12 @@ use std::{sync::Arc, time::Duration};
 use fleetprof_proto::{
     ids::{BatchId, InstanceId, ObjectId},
     v1::{
-        Ack, Hello, PushRequest, PushResponse, Reject, SealedBatch, WantObjects,
-        push_request::Message as RequestMessage, push_response::Message as ResponseMessage,
+        Ack, Hello, ObjectOffer, OfferObjects, PushRequest, PushResponse, Reject, SealedBatch,
+        WantObjects, Welcome, push_request::Message as RequestMessage,
+        push_response::Message as ResponseMessage,
     },
 };
+use fleetprof_symbolizer::identity::SymbolLevel;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::JoinSet,
@@ -33,6 +35,8 @@ use crate::{metrics::ReasonLabel, objects::Asker, store::Appended};
 
 /// How long a client may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Offers of one request that are looked at.
+const MAX_OFFERS: usize = 256;
 /// Batches of one stream that are on their way at a time.
 const IN_FLIGHT: usize = 8;
 
@@ -49,7 +53,7 @@ pub(super) struct Session {
 struct Greeted {
     sender: Arc<Sender>,
     connection: Connection,
-    asker: Asker,
+    asker: Arc<Asker>,
 }
 
 /// The answer to one batch.
@@ -62,6 +66,7 @@ struct Answer {
 /// What a session does next.
 enum Next {
     Batch(SealedBatch),
+    Offers(OfferObjects),
     Answered(Result<Answer, Status>),
     /// The client has no more to say.
     End,
@@ -105,11 +110,13 @@ impl Session {
         let parts = &self.ingest.parts;
         let greeted = Greeted {
             connection: parts.agents.connect(instance, &host, &version),
-            asker: parts.wants.asker(),
+            asker: Arc::new(parts.wants.asker()),
             sender: Arc::new(Sender { instance, host, version }),
         };
         async {
             info!(version = greeted.sender.version, "agent connected");
+            let welcome = Some(ResponseMessage::Welcome(Welcome { takes_offers: true }));
+            self.answers.send(Ok(PushResponse { message: welcome })).await?;
             let result = self.batches(&greeted).await;
             match &result {
                 Ok(()) => info!("agent disconnected"),
@@ -131,7 +138,7 @@ impl Session {
             })??;
         match first.and_then(|request| request.message) {
             Some(RequestMessage::Hello(hello)) => Ok(hello),
-            Some(RequestMessage::Batch(_)) | None => {
+            Some(RequestMessage::Batch(_) | RequestMessage::OfferObjects(_)) | None => {
                 Err(Status::invalid_argument("the first request must be a Hello"))
             }
         }
@@ -147,6 +154,7 @@ impl Session {
                     let work = process(self.ingest.clone(), greeted.sender.clone(), sealed, permit);
                     tasks.spawn(work.in_current_span());
                 }
+                Next::Offers(offers) => self.offered(offers, &greeted.asker).await?,
                 Next::Answered(answer) => match answer {
                     Ok(answer) => self.answer(answer, greeted).await?,
                     Err(status) => break Err(status),
@@ -186,6 +194,7 @@ impl Session {
                 Err(status) => Next::Fail(status),
                 Ok(Some(request)) => match request.message {
                     Some(RequestMessage::Batch(sealed)) => Next::Batch(sealed),
+                    Some(RequestMessage::OfferObjects(offers)) => Next::Offers(offers),
                     Some(RequestMessage::Hello(_)) => {
                         Next::Fail(Status::invalid_argument("a second Hello on one stream"))
                     }
@@ -215,6 +224,19 @@ impl Session {
         for (id, path) in answer.objects.iter().filter(|(id, _)| wanted.contains(id)) {
             self.ingest.parts.wants.describe(id, path);
         }
+        self.want(&wanted).await
+    }
+
+    /// Asks for what is better than what is there. An id that is not one is another version's.
+    async fn offered(&self, offers: OfferObjects, asker: &Arc<Asker>) -> Result<(), Status> {
+        let offers = offers.objects.iter().take(MAX_OFFERS);
+        let offers: Vec<_> = offers.filter_map(offer).collect();
+        let asker = asker.clone();
+        let wanted = self.ingest.parts.pool.run(move || asker.offered(&offers)).await;
+        self.want(&wanted.map_err(|error| Status::internal(error.to_string()))?).await
+    }
+
+    async fn want(&self, wanted: &[ObjectId]) -> Result<(), Status> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -224,6 +246,11 @@ impl Session {
         let message = Some(ResponseMessage::WantObjects(WantObjects { objects }));
         self.answers.send(Ok(PushResponse { message })).await
     }
+}
+
+fn offer(offer: &ObjectOffer) -> Option<(ObjectId, SymbolLevel)> {
+    let id = ObjectId::try_from(offer.id.as_ref()?).ok()?;
+    Some((id, SymbolLevel::of_wire(offer.level())?))
 }
 
 /// The next request, whose bytes are the session's from then on.

@@ -48,6 +48,8 @@ struct Shared {
     quota_bytes: u64,
     objects: RwLock<HashMap<ObjectId, Stored>>,
     used: Mutex<Used>,
+    /// Held from the look at what is there to its replacement: of two files the better one stays.
+    replacing: Mutex<()>,
 }
 
 /// The files of one id.
@@ -80,6 +82,15 @@ struct Used {
     stored: u64,
     /// Promised to uploads that are running.
     reserved: u64,
+}
+
+/// What becomes of a file of the same format that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replace {
+    /// It stays.
+    Never,
+    /// It goes if it says less than the new one, which says so much.
+    Worse(SymbolLevel),
 }
 
 /// Space promised to an upload; dropping it gives the space back.
@@ -127,7 +138,8 @@ impl Catalog {
         let stored = objects.values().map(Stored::all_bytes).fold(0, u64::saturating_add);
         let used = Mutex::new(Used { stored, reserved: 0 });
         let objects = RwLock::new(objects);
-        let shared = Shared { dir: dir.to_owned(), quota_bytes, objects, used };
+        let shared =
+            Shared { dir: dir.to_owned(), quota_bytes, objects, used, replacing: Mutex::default() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -201,18 +213,23 @@ impl Catalog {
                 || identity::identify_path(&path).is_ok_and(|it| it.contents.level() >= level))
     }
 
-    /// Puts a verified, synced file in its place. Answers `false` when another upload was first, and
-    /// this one is not to replace it. Objects that it is shared by need another table, too.
+    /// Puts a verified, synced file in its place. Answers `false` when what is there stays. Objects that it is shared by need another table, too.
     pub(super) fn adopt(
         &self,
         id: &ObjectId,
         format: Format,
         file: &Path,
         reservation: &Reservation,
-        replace: bool,
+        replace: Replace,
     ) -> io::Result<bool> {
+        let alone = &self.shared.replacing;
+        let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
         let names = shared::named_by(file, format);
-        let replace = replace || (format == Format::Split && self.split_is_strange(id));
+        let replace = match replace {
+            Replace::Worse(level) if self.has_as_good(id, format, level) => return Ok(false),
+            Replace::Worse(_) => true,
+            Replace::Never => format == Format::Split && self.split_is_strange(id),
+        };
         let mut objects = self.shared.write();
         let known = objects.get(id);
         if known.is_some_and(|stored| stored.has(format)) && !replace {
@@ -323,6 +340,22 @@ impl Stored {
 // === impl Reservation ===
 
 impl Reservation {
+    /// A part of it, at most all, as a promise of its own.
+    pub(super) fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { shared: self.shared.clone(), bytes }
+    }
+
+    /// Both as one.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Less is needed than was thought.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         let needless = self.bytes.saturating_sub(bytes);

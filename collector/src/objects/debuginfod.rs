@@ -31,7 +31,7 @@ use self::{
 };
 use super::{
     Conversions, Wants,
-    catalog::{Catalog, Format, Lack, Reservation},
+    catalog::{Catalog, Format, Lack, Replace, Reservation},
     receive::{Incoming, Unacceptable},
 };
 use crate::{
@@ -231,9 +231,9 @@ impl Lookup {
             let text = format!("{size} bytes: expected 1 to {limit} (--max-object)");
             return Err(Trouble::File("too_large", text));
         }
-        let reservation = self.room(size).await?;
-        let incoming = self.receive(&mut found, size).await?;
-        let is_new = self.keep(incoming, target, reservation).await?;
+        let space = self.room(size).await?;
+        let incoming = self.receive(&mut found, size, space).await?;
+        let is_new = self.keep(incoming, target).await?;
         if self.parts.catalog.contains(&target.id) {
             self.parts.wants.stored(&target.id);
         }
@@ -264,9 +264,14 @@ impl Lookup {
     }
 
     /// Writes what comes to a temporary file.
-    async fn receive(&self, found: &mut Found, size: u64) -> Result<Incoming, Trouble> {
+    async fn receive(
+        &self,
+        found: &mut Found,
+        size: u64,
+        space: Reservation,
+    ) -> Result<Incoming, Trouble> {
         let scratch = self.parts.scratch.clone();
-        let created = self.blocking(move || Incoming::create(&scratch, size)).await?;
+        let created = self.blocking(move || Incoming::create(&scratch, size, space)).await?;
         let mut incoming = created.map_err(|error| Trouble::of_file(&error.into()))?;
         let mut ended = false;
         while !ended {
@@ -287,28 +292,22 @@ impl Lookup {
     }
 
     /// Checks a file and puts it in its place. Answers `false` when what is there is as good.
-    async fn keep(
-        &self,
-        incoming: Incoming,
-        target: &Target,
-        mut reservation: Reservation,
-    ) -> Result<bool, Trouble> {
+    async fn keep(&self, mut incoming: Incoming, target: &Target) -> Result<bool, Trouble> {
         let (catalog, id) = (self.parts.catalog.clone(), target.id.clone());
         let format = match target.what {
             What::DebugInfo => Format::Debug,
             What::Executable => Format::Elf,
         };
         let keep = move || -> Result<bool, Unacceptable> {
-            reservation.shrink_to(incoming.finish(&id, format)?);
+            let bytes = incoming.finish(&id, format)?;
+            incoming.space().shrink_to(bytes);
             let contents = incoming.identify()?.contents;
             if format == Format::Elf && !contents.code {
                 return Err(Unacceptable::NoCode);
             }
             // Meanwhile somebody may have delivered one.
-            if catalog.has_as_good(&id, format, contents.level()) {
-                return Ok(false);
-            }
-            Ok(catalog.adopt(&id, format, incoming.path(), &reservation, true)?)
+            let replace = Replace::Worse(contents.level());
+            Ok(catalog.adopt(&id, format, incoming.path(), incoming.reserved(), replace)?)
         };
         self.blocking(keep).await?.map_err(|error| Trouble::of_file(&error))
     }

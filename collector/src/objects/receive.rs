@@ -1,5 +1,5 @@
 //! One upload on its way to the disk: a temporary file of an announced size, then checked against the
-//! id that it claims.
+//! id that it claims. One that breaks off waits among the [`Partials`].
 
 use std::{
     fs::{self, File},
@@ -18,15 +18,28 @@ use fleetprof_symbolizer::{
 use thiserror::Error;
 use tracing::warn;
 
-use super::catalog::{Format, space_of};
+use super::{
+    catalog::{Format, Reservation, space_of},
+    partials::{Key, Partials, Taken},
+};
 
-/// A file that is being received. Removed when dropped, unless it was renamed.
+/// What a crash of the host may cost of an upload, bytes.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// A file that is being received. When it is dropped before all of it came, it waits for the rest if
+/// anybody can go on with it; else it is removed, unless it was renamed.
 #[derive(Debug)]
 pub(super) struct Incoming {
     path: PathBuf,
     file: File,
     expected: u64,
     received: u64,
+    synced: u64,
+    space: Reservation,
+    /// Where it waits, as what.
+    home: Option<(Partials, Key)>,
+    /// What is on the disk is not what `received` says.
+    is_spoiled: bool,
 }
 
 /// An object that is not accepted.
@@ -88,24 +101,71 @@ pub(super) enum Unacceptable {
 // === impl Incoming ===
 
 impl Incoming {
-    /// Makes an empty file in `scratch`.
-    pub(super) fn create(scratch: &Path, expected: u64) -> io::Result<Self> {
-        let path = scratch.join(format!("upload-{:032x}", fastrand::u128(..)));
+    /// Makes an empty file in `scratch`. `space` is for all that is `expected`.
+    pub(super) fn create(scratch: &Path, expected: u64, space: Reservation) -> io::Result<Self> {
+        let path = scratch.join(format!("object-{:032x}", fastrand::u128(..)));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file, expected, received: 0 })
+        Ok(Self::new(path, file, 0, expected, space))
+    }
+
+    /// The same, of an upload that can go on should it break off.
+    pub(super) fn create_resumable(
+        partials: &Partials,
+        key: Key,
+        expected: u64,
+        space: Reservation,
+    ) -> io::Result<Self> {
+        let (path, file) = partials.create(key)?;
+        let mut new = Self::new(path, file, 0, expected, space);
+        new.home = Some((partials.clone(), key));
+        Ok(new)
+    }
+
+    /// Goes on with what came earlier, whose space is reserved.
+    pub(super) fn resume(partials: &Partials, key: Key, expected: u64, taken: Taken) -> Self {
+        let Taken { path, file, bytes, space } = taken;
+        let mut resumed = Self::new(path, file, bytes, expected, space);
+        resumed.home = Some((partials.clone(), key));
+        resumed
+    }
+
+    fn new(path: PathBuf, file: File, received: u64, expected: u64, space: Reservation) -> Self {
+        let (synced, home, is_spoiled) = (received, None, false);
+        Self { path, file, expected, received, synced, space, home, is_spoiled }
     }
 
     pub(super) fn write(&mut self, chunk: &[u8]) -> Result<(), Unacceptable> {
-        self.received = self.received.saturating_add(chunk.len() as u64);
-        if self.received > self.expected {
-            return Err(self.wrong_size());
+        let after = self.received.saturating_add(chunk.len() as u64);
+        let written = self.write_all(chunk, after);
+        self.is_spoiled |= written.is_err();
+        self.received = after;
+        written
+    }
+
+    fn write_all(&mut self, chunk: &[u8], after: u64) -> Result<(), Unacceptable> {
+        if after > self.expected {
+            return Err(Unacceptable::Size { received: after, expected: self.expected });
         }
         if chunk.iter().all(|byte| *byte == 0) {
             // A hole, which takes no space.
             self.file.seek_relative(chunk.len() as i64)?;
-            return Ok(());
+        } else {
+            self.file.write_all(chunk)?;
         }
-        Ok(self.file.write_all(chunk)?)
+        if after - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = after;
+        }
+        Ok(())
+    }
+
+    /// What is reserved for it.
+    pub(super) fn reserved(&self) -> &Reservation {
+        &self.space
+    }
+
+    pub(super) fn space(&mut self) -> &mut Reservation {
+        &mut self.space
     }
 
     /// No more comes, however much was expected at most.
@@ -185,6 +245,17 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
+        if let Some((partials, key)) = &self.home
+            && !self.is_spoiled
+            && self.received < self.expected
+        {
+            let Self { path, file, received, space, .. } = self;
+            match partials.set_aside(*key, path, file, *received, space) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => warn!(path = %path.display(), %error, "a part of an upload is lost"),
+            }
+        }
         if let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -1,25 +1,28 @@
 //! `ObjectService`: receives binaries and kernel symbols.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use fleetprof_proto::{
-    chunk::{MAX_CHUNK_BYTES, unpack},
-    ids::{ObjectId, ObjectKind},
+    chunk::MAX_CHUNK_BYTES,
+    ids::ObjectId,
     v1::{
-        self, ListObjectsRequest, ListObjectsResponse, UploadHeader, UploadRequest, UploadResponse,
-        object_service_server::ObjectService, upload_request::Message,
+        self, ListObjectsRequest, ListObjectsResponse, PrepareUploadRequest, PrepareUploadResponse,
+        UploadHeader, UploadRequest, UploadResponse, object_service_server::ObjectService,
+        upload_request::Message,
     },
 };
+use fleetprof_symbolizer::identity::SymbolLevel;
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::{
-    catalog::{Catalog, Format, Reservation},
+    catalog::{Catalog, Format},
     conversions::Conversions,
     debuginfod::Lookups,
     list,
-    receive::{Incoming, Unacceptable, check_format},
+    partials::{Beginning, Key, Partials},
+    receive::{Unacceptable, check_format},
     wants::Wants,
 };
 use crate::{
@@ -28,6 +31,8 @@ use crate::{
     log_limit::LogLimit,
     metrics::{Metrics, ReasonLabel},
 };
+
+mod intake;
 
 /// Longest chunk accepted, bytes: what cannot be compressed becomes a little longer.
 const MAX_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES + (16 << 10);
@@ -41,6 +46,7 @@ pub struct Objects {
     lookups: Lookups,
     config: Arc<ObjectsConfig>,
     scratch: Arc<PathBuf>,
+    partials: Partials,
     uploads: Arc<Semaphore>,
     /// Writes and checks.
     pool: CpuPool,
@@ -54,6 +60,10 @@ struct Announced {
     what: Option<(ObjectId, Format)>,
     size: u64,
     path: String,
+    /// How much it says, as far as the sender knows.
+    level: Option<SymbolLevel>,
+    /// What is not sent again.
+    kept: Option<Beginning>,
 }
 
 /// What became of an upload.
@@ -66,7 +76,11 @@ struct Kept {
 // === impl Objects ===
 
 impl Objects {
-    /// The service over a catalog; temporary files are made in `scratch`.
+    /// The service over a catalog; temporary files are made in `scratch`, where an earlier run may have
+    /// left some.
+    ///
+    /// # Errors
+    /// When that directory cannot be used.
     pub fn new(
         catalog: Catalog,
         conversions: Conversions,
@@ -75,18 +89,35 @@ impl Objects {
         scratch: PathBuf,
         pool: CpuPool,
         metrics: Metrics,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let uploads = Arc::new(Semaphore::new(config.max_uploads));
+        let partials = Partials::open(&scratch, &catalog, config.partials)?;
         let (config, scratch) = (Arc::new(config), Arc::new(scratch));
         let log = Arc::default();
-        let lookups = Lookups::default();
-        Self { catalog, conversions, wants, lookups, config, scratch, uploads, pool, metrics, log }
+        Ok(Self {
+            catalog,
+            conversions,
+            wants,
+            lookups: Lookups::default(),
+            config,
+            scratch,
+            partials,
+            uploads,
+            pool,
+            metrics,
+            log,
+        })
     }
 
     /// The same, which also tells what servers are asked for.
     #[must_use]
     pub fn with_lookups(self, lookups: Lookups) -> Self {
         Self { lookups, ..self }
+    }
+
+    /// Removes parts of uploads that nobody has gone on with for too long; to be called now and then.
+    pub fn sweep(&self) {
+        self.partials.sweep(SystemTime::now());
     }
 
     /// Largest message that is read at all, bytes.
@@ -116,7 +147,15 @@ impl Objects {
             let text = format!("object of {size} bytes: expected 1 to {limit} (--max-object)");
             return Err(self.count("too_large", Status::invalid_argument(text)));
         }
-        Ok(Announced { what, size: header.size, path: header.path })
+        let level = SymbolLevel::of_wire(header.level());
+        let kept = match (header.kept, <[u8; 32]>::try_from(header.kept_sha256)) {
+            (0, _) => None,
+            (bytes, Ok(sha256)) if bytes <= header.size && what.is_some() => {
+                Some(Beginning { bytes, sha256 })
+            }
+            _ => return Err(Status::invalid_argument("what is left out is not described")),
+        };
+        Ok(Announced { what, size: header.size, path: header.path, level, kept })
     }
 
     fn check_what(
@@ -133,83 +172,6 @@ impl Objects {
         let fits = check_format(id.kind, format);
         fits.map_err(|error| self.refuse(Some(&id), &header.path, &error))?;
         Ok((id, format))
-    }
-
-    async fn require_room(&self, announced: &Announced) -> Result<(), Status> {
-        let (catalog, size) = (self.catalog.clone(), announced.size);
-        let room = self.pool.run(move || catalog.has_room(size)).await.map_err(internal)?;
-        match room {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let text = "the collector's disk has too little space for objects";
-                Err(self.count("disk", Status::resource_exhausted(text)))
-            }
-            Err(error) => Err(self.refuse(announced.id(), &announced.path, &error.into())),
-        }
-    }
-
-    async fn receive(
-        &self,
-        requests: &mut Streaming<UploadRequest>,
-        announced: &Announced,
-    ) -> Result<Incoming, Status> {
-        let (scratch, size) = (self.scratch.clone(), announced.size);
-        let refuse = |error: Unacceptable| self.refuse(announced.id(), &announced.path, &error);
-        let created = self.pool.run(move || Incoming::create(&scratch, size)).await;
-        let mut incoming = created.map_err(internal)?.map_err(|error| refuse(error.into()))?;
-        while let Some(message) = self.next(requests).await? {
-            let (chunk, is_packed) = match message {
-                Message::Header(_) => {
-                    return Err(Status::invalid_argument("a second header in one upload"));
-                }
-                Message::Chunk(chunk) => (chunk, false),
-                Message::Packed(chunk) => (chunk, true),
-            };
-            if chunk.len() > MAX_MESSAGE_BYTES {
-                let text = format!("chunk of {} bytes: at most {MAX_CHUNK_BYTES}", chunk.len());
-                return Err(Status::invalid_argument(text));
-            }
-            let write = move || {
-                let chunk = if is_packed { unpack(&chunk)? } else { chunk };
-                incoming.write(&chunk).map(|()| incoming)
-            };
-            incoming = self.pool.run(write).await.map_err(internal)?.map_err(refuse)?;
-        }
-        Ok(incoming)
-    }
-
-    async fn keep(
-        &self,
-        incoming: Incoming,
-        announced: &Announced,
-        mut reservation: Reservation,
-    ) -> Result<Kept, Status> {
-        let (catalog, path) = (self.catalog.clone(), announced.path.clone());
-        let what = announced.what.clone();
-        let keep = move || -> Result<Kept, Unacceptable> {
-            let replace = what.is_none();
-            let (id, format) = match what {
-                Some(what) => what,
-                None => identify(&incoming)?,
-            };
-            if !catalog.can_hold(&id) {
-                return Err(Unacceptable::IdTooLong);
-            }
-            reservation.shrink_to(incoming.finish(&id, format)?);
-            if replace {
-                let level = incoming.identify()?.contents.level();
-                if catalog.has_as_good(&id, format, level) {
-                    return Ok(Kept { id, format, new: false });
-                }
-            }
-            let new = catalog.adopt(&id, format, incoming.path(), &reservation, replace)?;
-            if !matches!(format, Format::Debug | Format::Split) {
-                catalog.describe(&id, &path);
-            }
-            Ok(Kept { id, format, new })
-        };
-        let kept = self.pool.run(keep).await.map_err(internal)?;
-        kept.map_err(|error| self.refuse(announced.id(), &announced.path, &error))
     }
 
     fn refuse(&self, id: Option<&ObjectId>, path: &str, error: &Unacceptable) -> Status {
@@ -234,6 +196,36 @@ impl Objects {
 
 #[tonic::async_trait]
 impl ObjectService for Objects {
+    async fn prepare(
+        &self,
+        request: Request<PrepareUploadRequest>,
+    ) -> Result<Response<PrepareUploadResponse>, Status> {
+        let header = request.into_inner().header;
+        let header = header.ok_or_else(|| Status::invalid_argument("a header is missing"))?;
+        let announced = self.check(header)?;
+        if self.is_needless(&announced).await? {
+            let answer = PrepareUploadResponse { duplicate: true, ..Default::default() };
+            return Ok(Response::new(answer));
+        }
+        let Some(key) = announced.key() else {
+            return Ok(Response::new(PrepareUploadResponse::default()));
+        };
+        let partials = self.partials.clone();
+        let found = self.pool.run(move || partials.find(key)).await.map_err(internal)?;
+        // It is not worth a failure: then all is sent.
+        let found = found.ok().flatten();
+        let missing = announced.size.saturating_sub(found.map_or(0, |found| found.bytes));
+        // An upload reserves its space once more: what is free now may not be then.
+        drop(self.reserve(&announced, missing)?);
+        self.require_room(&announced, missing).await?;
+        let answer = found.map(|Beginning { bytes, sha256 }| PrepareUploadResponse {
+            duplicate: false,
+            kept: bytes,
+            kept_sha256: sha256.to_vec(),
+        });
+        Ok(Response::new(answer.unwrap_or_default()))
+    }
+
     async fn upload(
         &self,
         request: Request<Streaming<UploadRequest>>,
@@ -253,25 +245,15 @@ impl ObjectService for Objects {
             }
         };
         let announced = self.check(header)?;
-        // One that was asked for is taken once; one that is offered may be better than what is there.
         if let Some((id, format)) = &announced.what
-            && self.catalog.has_any(id, *format)
+            && self.is_needless(&announced).await?
         {
             let kept = Kept { id: id.clone(), format: *format, new: false };
             return Ok(Response::new(kept.answer()));
         }
         let uploading = announced.id().map(|id| self.wants.uploading(id));
-        if self.catalog.count() >= self.config.max_objects {
-            let text = "there are as many objects as may be (--max-objects)";
-            return Err(self.count("quota", Status::resource_exhausted(text)));
-        }
-        let Some(reservation) = self.catalog.reserve(announced.size) else {
-            let text = "the quota for objects is used up (--object-quota)";
-            return Err(self.count("quota", Status::resource_exhausted(text)));
-        };
-        self.require_room(&announced).await?;
         let incoming = self.receive(&mut requests, &announced).await?;
-        let kept = self.keep(incoming, &announced, reservation).await?;
+        let kept = self.keep(incoming, &announced).await?;
         drop(uploading);
         if self.catalog.contains(&kept.id) {
             self.wants.stored(&kept.id);
@@ -302,6 +284,11 @@ impl Announced {
     fn id(&self) -> Option<&ObjectId> {
         self.what.as_ref().map(|(id, _)| id)
     }
+
+    /// Under which it can go on; it cannot without an id.
+    fn key(&self) -> Option<Key> {
+        self.what.as_ref().map(|(id, format)| Key::new(id, *format, self.size))
+    }
 }
 
 // === impl Kept ===
@@ -314,17 +301,6 @@ impl Kept {
             format: self.format.to_wire().into(),
         }
     }
-}
-
-/// What a file is that came without an id.
-fn identify(incoming: &Incoming) -> Result<(ObjectId, Format), Unacceptable> {
-    let identity = incoming.identify()?;
-    let contents = identity.contents;
-    if contents.split_units && !contents.code && !contents.debug_info {
-        return Err(Unacceptable::WhoseUnits);
-    }
-    let format = if identity.contents.code { Format::Elf } else { Format::Debug };
-    Ok((ObjectId { kind: ObjectKind::File, build_id: identity.build_id().clone() }, format))
 }
 
 fn is_full(error: &io::Error) -> bool {

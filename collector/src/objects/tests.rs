@@ -4,10 +4,11 @@ use fleetprof_proto::{
     ids::{BuildId, BuildIdKind, ObjectId, ObjectKind},
     symbol::Reason,
 };
+use fleetprof_symbolizer::identity::SymbolLevel;
 use tempfile::TempDir;
 
 use super::{
-    catalog::{Failure, Format},
+    catalog::{Failure, Format, Replace},
     *,
 };
 
@@ -104,6 +105,58 @@ fn uploads_stop_the_asking() {
     assert!(wants.is_empty());
 }
 
+/// Check that an offer is taken up once, only for what is there and says less, that a running upload
+/// and a failed one are as good as those of missing objects, and that nothing is shown as missing.
+/// It says as much as a file can.
+const BETTER: Replace = Replace::Worse(SymbolLevel::DebugInfo);
+
+#[test]
+fn better_files_are_asked_for_once() {
+    let dir = TempDir::new().expect("dir");
+    let catalog = Catalog::open(dir.path(), 1 << 20).expect("opens");
+    let wants = Wants::new(catalog.clone(), LEASE);
+    let (a, b, now) = (wants.asker(), wants.asker(), Instant::now());
+    let offer = |level| [(object(1), level)];
+    let better = offer(SymbolLevel::DebugInfo);
+    assert_eq!(a.offered_at(&better, now), [], "what is not there is asked for when it is hit");
+    let file = dir.path().join("new");
+    std::fs::write(&file, "no symbols").expect("written");
+    let reserved = catalog.reserve(10).expect("fits");
+    assert!(
+        catalog.adopt(&object(1), Format::Elf, &file, &reserved, Replace::Never).expect("kept")
+    );
+
+    assert_eq!(a.offered_at(&offer(SymbolLevel::Dynamic), now), [], "no better");
+    assert_eq!(a.offered_at(&better, now), [object(1)]);
+    assert_eq!(b.offered_at(&better, now), [], "somebody is asked");
+    assert_eq!(b.offered_at(&better, now + LEASE), [object(1)]);
+    let running = wants.uploading(&object(1));
+    assert_eq!(a.offered_at(&better, now + 50 * LEASE), []);
+    drop(running);
+    drop(b);
+    assert_eq!(a.offered_at(&better, now + LEASE), [object(1)], "the lease ended with its agent");
+    assert!(wants.is_empty());
+
+    // An executable with debug information, this test.
+    let file = dir.path().join("better");
+    std::fs::copy(std::env::current_exe().expect("runs"), &file).expect("copied");
+    assert!(catalog.adopt(&object(1), Format::Elf, &file, &reserved, BETTER).expect("kept"));
+    wants.stored(&object(1));
+    assert_eq!(wants.asker().offered_at(&better, now), []);
+}
+
+/// Check that an upload that nobody was asked for leaves nothing to want.
+#[test]
+fn an_upload_that_fails_is_not_missed_for_itself() {
+    let dir = TempDir::new().expect("dir");
+    let wants = wants(&dir);
+    drop(wants.uploading(&object(1)));
+    assert!(wants.is_empty() && wants.all().is_empty());
+    wants.asker().ask_at(&[object(1)], Instant::now());
+    drop(wants.uploading(&object(1)));
+    assert_eq!(wants.len(), 1);
+}
+
 /// Check that files in the directory are known at the start, and that the quota counts them.
 #[test]
 fn stored_objects_are_found_at_the_start() {
@@ -194,14 +247,14 @@ fn better_files_get_another_table() {
     };
     let job = || catalog.waits(&object(1)).expect("waits");
     // A debug file alone is no object.
-    assert!(adopt(Format::Debug, "lines", false));
+    assert!(adopt(Format::Debug, "lines", Replace::Never));
     assert!(!catalog.contains(&object(1)) && catalog.names_of(&object(1)).is_none());
-    assert!(adopt(Format::Elf, "object", false));
-    assert!(!adopt(Format::Elf, "another", false));
+    assert!(adopt(Format::Elf, "object", Replace::Never));
+    assert!(!adopt(Format::Elf, "another", Replace::Never));
     let first = job();
     assert!(first.debug.is_some());
 
-    assert!(adopt(Format::Elf, "a better object", true));
+    assert!(adopt(Format::Elf, "a better object", BETTER));
     assert!(!catalog.adopt_table(&first, &new_file("table"), 5).expect("not of these files"));
     catalog.refuse(&first, Failure::of_object("bad", Reason::BadObject));
     let status = CatalogStatus { stored: 1, bytes: 5 + 15, waiting: 1, failed: 0 };
@@ -211,13 +264,13 @@ fn better_files_get_another_table() {
     assert_eq!(catalog.status(), CatalogStatus { bytes: 26, waiting: 0, ..status });
 
     // It serves until there is another one.
-    assert!(adopt(Format::Elf, "the best object", true));
+    assert!(adopt(Format::Elf, "the best object", BETTER));
     assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })));
     assert_eq!(catalog.status(), CatalogStatus { bytes: 26, ..status });
     assert!(catalog.adopt_table(&job(), &new_file("tables"), 6).expect("kept"));
 
     // A failure does not take away what is there.
-    assert!(adopt(Format::Elf, "a bad object", true));
+    assert!(adopt(Format::Elf, "a bad object", BETTER));
     catalog.refuse(&job(), Failure::of_object("bad", Reason::BadObject));
     assert!(matches!(catalog.names_of(&object(1)), Some(NamesOf::Table { .. })));
     assert!(catalog.waits(&object(1)).is_none());

@@ -1,4 +1,4 @@
-//! Which objects are missing, and which agent was asked for each.
+//! Which objects are missing or could be better, and which agent was asked for each.
 //!
 //! An object is asked of one agent at a time. That agent has a lease; when it lets the lease run out,
 //! another one that hits the object is asked, with ever longer leases, so that an object that nobody
@@ -12,6 +12,7 @@ use std::{
 };
 
 use fleetprof_proto::ids::ObjectId;
+use fleetprof_symbolizer::identity::SymbolLevel;
 
 use super::Catalog;
 
@@ -45,6 +46,8 @@ struct Shared {
 
 #[derive(Clone, Debug)]
 struct Want {
+    /// It is not there; else it is, and an agent has offered a better one or uploads a file of it.
+    is_missing: bool,
     /// Where an agent has it.
     path: Arc<str>,
     /// Whose turn it is, and until when.
@@ -99,7 +102,7 @@ impl Wants {
 
     /// Number of objects that are missing.
     pub fn len(&self) -> usize {
-        self.lock().wanted.len()
+        self.lock().wanted.values().filter(|want| want.is_missing).count()
     }
 
     /// Whether none is missing.
@@ -110,7 +113,8 @@ impl Wants {
     /// All objects that are missing.
     pub(super) fn all(&self) -> Vec<Wanted> {
         let shared = self.lock();
-        let wanted = shared.wanted.iter().map(|(id, want)| Wanted {
+        let missing = shared.wanted.iter().filter(|(_, want)| want.is_missing);
+        let wanted = missing.map(|(id, want)| Wanted {
             id: id.clone(),
             path: want.path.clone(),
             attempts: want.attempts,
@@ -129,7 +133,7 @@ impl Wants {
         }
     }
 
-    /// The object is there now.
+    /// The object is there now, or another file of it.
     pub(super) fn stored(&self, id: &ObjectId) {
         if self.lock().wanted.remove(id).is_some() {
             // Profiles have code of it: that is why it was wanted.
@@ -156,7 +160,8 @@ impl Shared {
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(id) {
             self.forget_oldest();
         }
-        let new = Want { path: Arc::from(""), asked: None, uploads: 0, attempts: 0, seen: now };
+        let path = Arc::from("");
+        let new = Want { is_missing: false, path, asked: None, uploads: 0, attempts: 0, seen: now };
         self.wanted.entry(id.clone()).or_insert(new)
     }
 
@@ -185,6 +190,21 @@ impl Shared {
     }
 }
 
+// === impl Want ===
+
+impl Want {
+    /// Makes it somebody's turn, unless it is somebody's already.
+    fn lease(&mut self, whom: u64, first: Duration, now: Instant) -> bool {
+        if self.uploads > 0 || self.asked.is_some_and(|(_, until)| until > now) {
+            return false;
+        }
+        let lease = first.saturating_mul(1 << self.attempts.min(MAX_DOUBLINGS));
+        self.attempts = self.attempts.saturating_add(1);
+        self.asked = now.checked_add(lease).map(|until| (whom, until));
+        true
+    }
+}
+
 // === impl Asker ===
 
 impl Asker {
@@ -197,25 +217,48 @@ impl Asker {
         let missing = objects
             .iter()
             .filter(|id| !self.wants.catalog.is_hit(id) && self.wants.catalog.can_hold(id));
-        let mut missing = missing.peekable();
-        if missing.peek().is_none() {
+        self.lease(missing, true, now)
+    }
+
+    /// Of objects that this agent offers, those to ask it for now: of which it has more than is there.
+    /// What is not there at all is asked for when it is hit. Looks into files, so it may block.
+    pub fn offered(&self, offers: &[(ObjectId, SymbolLevel)]) -> Vec<ObjectId> {
+        self.offered_at(offers, Instant::now())
+    }
+
+    pub(super) fn offered_at(
+        &self,
+        offers: &[(ObjectId, SymbolLevel)],
+        now: Instant,
+    ) -> Vec<ObjectId> {
+        let catalog = &self.wants.catalog;
+        let is_better = |(id, level): &&(ObjectId, SymbolLevel)| {
+            catalog.contains(id) && *level > catalog.level(id)
+        };
+        self.lease(offers.iter().filter(is_better).map(|(id, _)| id), false, now)
+    }
+
+    fn lease<'a>(
+        &self,
+        objects: impl Iterator<Item = &'a ObjectId>,
+        is_missing: bool,
+        now: Instant,
+    ) -> Vec<ObjectId> {
+        let mut objects = objects.peekable();
+        if objects.peek().is_none() {
             return Vec::new();
         }
         let mut shared = self.wants.lock();
         let mut room = shared.room(self.id, now);
         let mut asked = Vec::new();
-        for id in missing {
+        for id in objects {
             let want = shared.entry(id, now);
             want.seen = now;
-            let leased = want.asked.is_some_and(|(_, until)| until > now);
-            if leased || want.uploads > 0 || room == 0 {
-                continue;
+            want.is_missing |= is_missing;
+            if room > 0 && want.lease(self.id, self.wants.lease, now) {
+                room -= 1;
+                asked.push(id.clone());
             }
-            room -= 1;
-            let lease = self.wants.lease.saturating_mul(1 << want.attempts.min(MAX_DOUBLINGS));
-            want.attempts = want.attempts.saturating_add(1);
-            want.asked = now.checked_add(lease).map(|until| (self.id, until));
-            asked.push(id.clone());
         }
         shared.leases.entry(self.id).or_default().extend(asked.iter().cloned());
         asked
@@ -236,8 +279,12 @@ impl Drop for Asker {
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        if let Some(want) = self.wants.lock().wanted.get_mut(&self.id) {
-            want.uploads = want.uploads.saturating_sub(1);
+        let mut shared = self.wants.lock();
+        let Some(want) = shared.wanted.get_mut(&self.id) else { return };
+        want.uploads = want.uploads.saturating_sub(1);
+        // Of a file that nobody was asked for.
+        if want.uploads == 0 && !want.is_missing && want.asked.is_none() {
+            shared.wanted.remove(&self.id);
         }
     }
 }

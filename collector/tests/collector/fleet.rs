@@ -124,7 +124,7 @@ impl Fleet {
                 Err(_) => return true,
                 Ok(Ok(Some(answer))) => match answer.message.expect("known") {
                     Answer::WantObjects(wanted) => self.upload(url, &wanted.objects).await,
-                    Answer::Ack(_) => {}
+                    Answer::Ack(_) | Answer::Welcome(_) => {}
                     Answer::Reject(reject) => panic!("{reject:?}"),
                 },
                 Ok(Ok(None) | Err(_)) => return false,

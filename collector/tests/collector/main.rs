@@ -9,4 +9,5 @@ mod http;
 mod ingest;
 mod log;
 mod objects;
+mod resume;
 mod support;

@@ -83,6 +83,7 @@ pub(crate) fn header(id: &ObjectId, format: ObjectFormat, size: usize) -> Upload
         format: format.into(),
         size: size as u64,
         path: "/bin/hot".to_owned(),
+        ..UploadHeader::default()
     }
 }
 
@@ -95,7 +96,8 @@ async fn stored(collector: &Running) -> u64 {
 fn scratch(collector: &Running) -> usize {
     let entries = fs::read_dir(collector.dir.path().join("data/scratch")).expect("listed");
     let names = entries.map(|entry| entry.expect("entry").file_name());
-    names.filter(|name| name.to_string_lossy().starts_with("upload-")).count()
+    let ours = |name: &str| name.starts_with("upload-") || name.starts_with("object-");
+    names.filter(|name| ours(&name.to_string_lossy())).count()
 }
 
 pub(crate) async fn top_function(collector: &Running) -> (String, String) {

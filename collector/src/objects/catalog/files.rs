@@ -48,6 +48,7 @@ impl Format {
             ObjectFormat::ElfDebug => Some(Self::Debug),
             ObjectFormat::ElfSplit => Some(Self::Split),
             ObjectFormat::Kallsyms => Some(Self::Kallsyms),
+            // Not kept yet.
             ObjectFormat::Unspecified => None,
         }
     }

@@ -51,19 +51,19 @@ impl Catalog {
     }
 
     /// How much the files of an object say. Reads them when nobody has looked yet; what cannot be read
-    /// lacks nothing that could be asked for.
+    /// says nothing.
     pub(in crate::objects) fn level(&self, id: &ObjectId) -> SymbolLevel {
-        let best = SymbolLevel::DebugInfo;
-        let Some(stored) = self.shared.read().get(id).cloned() else { return best };
+        let least = SymbolLevel::Dynamic;
+        let Some(stored) = self.shared.read().get(id).cloned() else { return least };
         if let Some(level) = stored.level {
             return level;
         }
         let there = [Format::Elf, Format::Debug].into_iter().filter(|format| stored.has(*format));
         let level = |format| {
             let identity = identity::identify_path(&self.path(id, Kept::Object(format)));
-            identity.map_or(best, |identity| identity.contents.level())
+            identity.map_or(least, |identity| identity.contents.level())
         };
-        let level = there.map(level).max().unwrap_or(best);
+        let level = there.map(level).max().unwrap_or(least);
         let same = |known: &&mut Stored| known.version == stored.version;
         if let Some(known) = self.shared.write().get_mut(id).filter(same) {
             known.level = Some(level);

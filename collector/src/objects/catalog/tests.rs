@@ -38,7 +38,7 @@ fn a_shared_file_that_comes_later_renews_the_tables() {
         let identity = identify_path(&copy).expect("an object");
         let id = ObjectId { kind: ObjectKind::File, build_id: identity.build_id().clone() };
         let reserved = catalog.reserve(1000).expect("fits");
-        assert!(catalog.adopt(&id, format, &copy, &reserved, false).expect("kept"));
+        assert!(catalog.adopt(&id, format, &copy, &reserved, Replace::Never).expect("kept"));
         id
     };
     let new_table = |catalog: &Catalog, id| {
@@ -75,37 +75,43 @@ fn a_shared_file_that_comes_later_renews_the_tables() {
 #[test]
 fn split_units_go_with_their_object() {
     let dir = TempDir::new().expect("dir");
-    let adopt = |catalog: &Catalog, format, replace| {
+    let adopt = |catalog: &Catalog, format| {
         let path = dir.path().join("new");
         fs::write(&path, "file").expect("written");
         let reserved = catalog.reserve(4).expect("fits");
-        catalog.adopt(&object(1), format, &path, &reserved, replace).expect("kept")
+        catalog.adopt(&object(1), format, &path, &reserved, Replace::Never).expect("kept")
     };
     let objects = dir.path().join("objects");
     fs::create_dir(&objects).expect("created");
     let catalog = Catalog::open(&objects, 1000).expect("opens");
-    assert!(adopt(&catalog, Format::Split, false) && catalog.waits(&object(1)).is_none());
-    assert!(adopt(&catalog, Format::Elf, false) && !adopt(&catalog, Format::Split, false));
+    assert!(adopt(&catalog, Format::Split) && catalog.waits(&object(1)).is_none());
+    assert!(adopt(&catalog, Format::Elf) && !adopt(&catalog, Format::Split));
     let catalog = Catalog::open(&objects, 1000).expect("opens");
     let package = catalog.waits(&object(1)).expect("waits").package;
     assert_eq!(package, Some(objects.join(format!("{}.dwp", object(1)))));
     assert_eq!(catalog.status().bytes, 8);
 }
 
-/// Check that only what profiles have code of lacks anything, and that a file which cannot be read
-/// lacks nothing.
+/// Check that only what profiles have code of lacks anything, and that a file which cannot be read says
+/// nothing.
 #[test]
 fn what_is_hit_and_has_no_debug_information_lacks_it() {
     let dir = TempDir::new().expect("dir");
-    for id in [1, 2] {
-        fs::write(dir.path().join(format!("{}.elf", object(id))), "file").expect("written");
-    }
-    let other = format!("{}\n", object(9));
-    fs::write(dir.path().join(format!("{}.shares", object(2))), other).expect("written");
-    let catalog = Catalog::open(dir.path(), 1000).expect("opens");
+    let path = |byte, kept| dir.path().join(format!("{}.{kept}", object(byte)));
+    fs::write(path(1, "elf"), "file").expect("written");
+    fs::write(path(2, "elf"), "file").expect("written");
+    fs::write(path(2, "shares"), format!("{}\n", object(9))).expect("written");
+    // An executable with debug information, this test.
+    fs::copy(std::env::current_exe().expect("runs"), path(3, "elf")).expect("copied");
+    let catalog = Catalog::open(dir.path(), 1 << 40).expect("opens");
     assert_eq!(catalog.lacks(), []);
-    assert!(catalog.is_hit(&object(2)) && !catalog.is_hit(&object(3)));
-    assert_eq!(catalog.lacks(), [Lack::DebugInfo(object(2)), Lack::Shared(object(9))]);
-    assert_eq!(catalog.level(&object(2)), SymbolLevel::DebugInfo);
-    assert_eq!(catalog.lacks(), [Lack::Shared(object(9))]);
+    assert!(catalog.is_hit(&object(2)) && !catalog.is_hit(&object(4)));
+    let lacks = [Lack::DebugInfo(object(2)), Lack::Shared(object(9))];
+    assert_eq!(catalog.lacks(), lacks);
+    assert_eq!(catalog.level(&object(2)), SymbolLevel::Dynamic);
+    assert_eq!(catalog.lacks(), lacks);
+    assert!(catalog.is_hit(&object(3)));
+    assert_eq!(catalog.lacks().len(), 3, "nobody has looked into it");
+    assert_eq!(catalog.level(&object(3)), SymbolLevel::DebugInfo);
+    assert_eq!(catalog.lacks(), lacks);
 }
