@@ -11,3 +11,4 @@ mod record;
 mod run;
 mod symbols;
 mod unwinding;
+mod uploads;
