@@ -40,7 +40,7 @@ has_compilers() { command -v clang && command -v clang++ && command -v musl-gcc;
 has_host_programs() { command -v node && command -v javac && { command -v postgres || compgen -G "/usr/lib/postgresql/*/bin/postgres"; }; } >/dev/null
 has_user_emulator() { command -v qemu-aarch64 >/dev/null; }
 # Compilers and tools whose programs the symbolizer is compared with LLVM on.
-has_debug_tools() { compgen -G "/usr/lib/llvm-*/bin/llvm-symbolizer" && compgen -G "/usr/lib/llvm-*/bin/llvm-dwp" && command -v clang && command -v clang++ && command -v ld.lld && command -v dwz; } >/dev/null
+has_debug_tools() { compgen -G "/usr/lib/llvm-*/bin/llvm-symbolizer" && compgen -G "/usr/lib/llvm-*/bin/llvm-dwp" && command -v clang && command -v clang++ && command -v ld.lld && command -v dwz && command -v debuginfod; } >/dev/null
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_venv() { cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && [[ -x $VENV/bin/hadolint && -x $VENV/bin/kubectl ]]; }
 has_machines() { command -v qemu-system-x86_64 && command -v qemu-system-aarch64 && command -v cpio; } >/dev/null
@@ -165,7 +165,7 @@ system_packages() {
         has_compilers || packages+=(clang musl-tools)
         has_user_emulator || packages+=(qemu-user)
         has_host_programs || packages+=(nodejs openjdk-17-jdk-headless postgresql)
-        has_debug_tools || packages+=("llvm-$LLVM" clang lld dwz)
+        has_debug_tools || packages+=("llvm-$LLVM" clang lld dwz debuginfod)
     fi
     if [[ $1 == test || $1 == kernels ]]; then
         has_machines || packages+=(qemu-system-x86 qemu-system-arm cpio)
@@ -193,7 +193,7 @@ check_build() {
 }
 check_test() {
     require has_go "Go, for \`go tool pprof\` and Go test programs (Debian: golang-go)"
-    require has_debug_tools "clang, lld, dwz, llvm-symbolizer and llvm-dwp, for the symbolizer's tests (Debian: llvm-$LLVM clang lld dwz)"
+    require has_debug_tools "clang, lld, dwz, llvm-symbolizer, llvm-dwp and debuginfod, for tests of symbols (Debian: llvm-$LLVM clang lld dwz debuginfod)"
     require has_perf "perf, which tests and benchmarks compare with (Debian: linux-perf)"
     require has_venv "the checkers of scripts/requirements.txt in $VENV"
     require has_gdb "gdb for this and other processors, which unwinding is compared with (Debian: gdb gdb-multiarch)"

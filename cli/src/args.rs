@@ -245,7 +245,8 @@ pub(crate) enum ObjectsAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct UploadArgs {
-    /// ELF files: programs, libraries, or debug files that were split off
+    /// ELF files: programs, libraries, debug files that were split off, what dwz moved out of them, or
+    /// split units (.dwp), which are also found beside their binary
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]

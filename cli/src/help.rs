@@ -96,8 +96,9 @@ pub(crate) const OBJECTS: &str = "\
 STATE is failed (no symbol table can be made of it), wanted (not there; ASKED is how often agents
 were), waiting (its table is being made) or ready. SYMBOLS is what the table was made from: dwarf
 (lines and inlined calls), symtab and mini (functions), dynsym and plt (what the dynamic linker
-needs), go (Go's own tables); incomplete and damaged say that there could be more. Of what failed
-it is the reason.
+needs), go (Go's own tables), shared (what dwz moved to another file), split (units in a .dwp file);
+incomplete and damaged say that there could be more. Of what failed it is the reason. Where the
+collector asks debuginfod servers for what is missing, it also says how that stands.
 
 Examples:
   fleetprof objects
@@ -105,17 +106,20 @@ Examples:
   fleetprof objects upload ./server ./libcore.so.debug
   fleetprof objects -o json | jq -r '.[] | select(.state == \"ready\") | .path'
 
-JSON: [{\"id\", \"state\", \"path\", \"bytes\", \"table_bytes\", \"sources\": [], \"reason\", \"attempts\"}]";
+JSON: [{\"id\", \"state\", \"path\", \"bytes\", \"table_bytes\", \"sources\": [], \"reason\", \"attempts\",
+        \"debuginfod\"}]";
 
 pub(crate) const OBJECTS_UPLOAD: &str = "\
 For build pipelines: profiles of stripped binaries get names and lines from what was built, also
 those that are stored already. A file belongs to the code that has its build ID: link with
---build-id. One that says no more than what is there changes nothing. All are tried; it is an error
-if one is refused.
+--build-id. One that says no more than what is there changes nothing. A .dwp file has no build ID:
+it goes with the binary that has its name without .dwp, beside it or among the files. All are tried;
+it is an error if one is refused.
 
 Examples:
   fleetprof objects upload target/release/server
   objcopy --only-keep-debug server server.debug && fleetprof objects upload server.debug
+  dwp -e server && fleetprof objects upload server      (with server.dwp)
 
 JSON: [{\"path\", \"id\", \"format\", \"duplicate\"}]";
 

@@ -60,10 +60,7 @@ fn table(objects: &[ObjectInfo]) -> Table {
     ]);
     let or_none = |value: u64, text: String| if value == 0 { "-".to_owned() } else { text };
     for object in objects {
-        let symbols = match object.reason.as_str() {
-            "" => object.sources.join(" "),
-            reason => text::clean(reason),
-        };
+        let symbols = symbols(object);
         table.row([
             state(object).to_owned(),
             or_none(object.attempts.into(), units::count(object.attempts.into())),
@@ -75,6 +72,19 @@ fn table(objects: &[ObjectInfo]) -> Table {
         ]);
     }
     table
+}
+
+/// What the table was made from, or why there is none, and how it stands with what could be added.
+fn symbols(object: &ObjectInfo) -> String {
+    let symbols = match object.reason.as_str() {
+        "" => object.sources.join(" "),
+        reason => text::clean(reason),
+    };
+    match (symbols.as_str(), object.debuginfod.as_str()) {
+        (_, "") => symbols,
+        ("", said) => format!("debuginfod: {}", text::clean(said)),
+        (_, said) => format!("{symbols}; debuginfod: {}", text::clean(said)),
+    }
 }
 
 /// What the object is called; one that this version does not understand has no name.

@@ -141,6 +141,8 @@ struct Object<'a> {
     /// Null unless there is something to say.
     reason: Option<&'a str>,
     attempts: u32,
+    /// The same.
+    debuginfod: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -168,6 +170,7 @@ pub(crate) fn objects(
             sources: &it.sources,
             reason: Some(&*it.reason).filter(|reason| !reason.is_empty()),
             attempts: it.attempts,
+            debuginfod: Some(&*it.debuginfod).filter(|said| !said.is_empty()),
         })
         .collect();
     write(&objects)

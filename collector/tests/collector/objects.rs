@@ -199,7 +199,7 @@ async fn objects_without_a_table_say_why() {
     assert!(!metrics.contains("conversions_total{"), "{metrics}");
 }
 
-fn unnamed(size: usize) -> UploadHeader {
+pub(crate) fn unnamed(size: usize) -> UploadHeader {
     UploadHeader { size: size as u64, path: "/build/hot".to_owned(), ..UploadHeader::default() }
 }
 

@@ -12,3 +12,4 @@ mod record;
 mod run;
 mod symbols;
 mod unwinding;
+mod uploads;

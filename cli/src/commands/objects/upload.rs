@@ -1,5 +1,7 @@
 //! `fleetprof objects upload`: files of a build pipeline to the collector.
 
+mod files;
+
 use std::{
     fs::File,
     io::{self, Read as _},
@@ -12,11 +14,14 @@ use std::{
 
 use fleetprof_proto::{
     chunk::pack,
-    v1::{ObjectFormat, UploadHeader, UploadRequest, UploadResponse, upload_request::Message},
+    v1::{
+        self, ObjectFormat, UploadHeader, UploadRequest, UploadResponse, upload_request::Message,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::files::{ToSend, What, id_of, to_send};
 use super::{Session, name};
 use crate::{
     args::{ConnectionArgs, Format, UploadArgs},
@@ -40,9 +45,11 @@ pub(super) async fn run(
     let session = Session::open(connection, screen).await?;
     let mut done = Vec::new();
     let mut failed = 0;
-    for path in &args.files {
-        let quoted = text::shell_quote(&path.to_string_lossy());
-        match upload(&session, path).await {
+    let files = to_send(&args.files, Path::is_file);
+    for file in &files {
+        let path = &file.path;
+        let quoted = quote(path);
+        match upload(&session, file).await {
             Ok(answer) => {
                 let (id, format) = (name(answer.id.as_ref()), format_name(answer.format()));
                 if args.format.format == Format::Table {
@@ -66,7 +73,7 @@ pub(super) async fn run(
     }
     match failed {
         0 => Ok(()),
-        failed => Err(CliError::Uploads { failed, all: args.files.len() }),
+        failed => Err(CliError::Uploads { failed, all: files.len() }),
     }
 }
 
@@ -78,7 +85,8 @@ enum Failed {
     Fatal(CliError),
 }
 
-async fn upload(session: &Session, path: &Path) -> Result<UploadResponse, Failed> {
+async fn upload(session: &Session, what: &ToSend) -> Result<UploadResponse, Failed> {
+    let path = what.path.as_path();
     let unreadable = |error: io::Error| Failed::OfFile(format!("cannot read it: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
@@ -86,12 +94,14 @@ async fn upload(session: &Session, path: &Path) -> Result<UploadResponse, Failed
         return Err(Failed::OfFile("it is not a regular file".to_owned()));
     }
     let size = meta.len();
+    let whose = whose_units(&what.what)?;
     // People look for it where it was.
     let shown = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
     let header = UploadHeader {
         size,
         path: shown.to_string_lossy().into_owned(),
-        ..UploadHeader::default()
+        format: whose.as_ref().map_or(ObjectFormat::Unspecified, |_| ObjectFormat::ElfSplit).into(),
+        id: whose,
     };
     let (requests, queue) = mpsc::channel(AHEAD);
     let sent = Arc::new(AtomicU64::new(0));
@@ -111,6 +121,27 @@ async fn upload(session: &Session, path: &Path) -> Result<UploadResponse, Failed
         ClientError::Refused(why) => Failed::OfFile(why),
         error => Failed::Fatal(error.into()),
     })
+}
+
+/// The id of the binary that split units go with; none when the file is no such thing.
+fn whose_units(what: &What) -> Result<Option<v1::ObjectId>, Failed> {
+    match what {
+        What::Object => Ok(None),
+        What::UnitsOf(binary) => {
+            let id = id_of(binary).map_err(|error| {
+                Failed::OfFile(format!("its binary, {}: {error}", quote(binary)))
+            })?;
+            Ok(Some((&id).into()))
+        }
+        What::UnitsWithout(binary) => Err(Failed::OfFile(format!(
+            "split units go with a binary, and {} is not there; name it, too",
+            quote(binary)
+        ))),
+    }
+}
+
+fn quote(path: &Path) -> String {
+    text::shell_quote(&path.to_string_lossy())
 }
 
 /// Reads the file as the collector takes it; ends without an error when it takes no more.
@@ -139,6 +170,7 @@ fn format_name(format: ObjectFormat) -> &'static str {
     match format {
         ObjectFormat::Elf => "binary",
         ObjectFormat::ElfDebug => "debug file",
+        ObjectFormat::ElfSplit => "split units",
         ObjectFormat::Kallsyms => "kernel symbols",
         ObjectFormat::Unspecified => "object",
     }

@@ -37,6 +37,7 @@ const BUILDS: &[(&str, &str, &[&str])] = &[
         &["-static", "-DDEBUG_FRAME", "-Wl,--compress-debug-sections=zlib-gnu"],
     ),
     ("notes", "notes.S", &["-static", "-Wl,--build-id=none"]),
+    ("shared-debug", "notes.S", &["-static", "-Wl,--build-id=none", "-DSHARED"]),
 ];
 
 /// The same for what names code: debug information of several versions and forms, linkage stubs, Go's

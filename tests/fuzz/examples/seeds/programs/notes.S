@@ -21,3 +21,13 @@
 _start:
     hlt
     .section .note.GNU-stack, "", @progbits
+
+#ifdef SHARED
+/* What dwz leaves: the file with what objects have in common, by its name and its build ID. */
+	.section .gnu_debugaltlink, "", %progbits
+	.asciz "shared.debug"
+	.ascii "0123456789abcdefghij"
+/* A package of split units has this, and no build ID. */
+	.section .debug_cu_index, "", %progbits
+	.long 2, 0, 0, 0
+#endif
