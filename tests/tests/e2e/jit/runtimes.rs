@@ -39,7 +39,8 @@ fn functions_of_node_have_names_in_the_collector() {
     let agent = Agent::start(&lab.nameless().at(199));
     let mut command = process::command(node);
     command.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(&script);
-    command.env("OTEL_SERVICE_NAME", "busy-node");
+    // It leaves logs where it is started.
+    command.env("OTEL_SERVICE_NAME", "busy-node").current_dir(lab.path());
     let running = Running::daemon("node", &mut command, &lab.path().join("node.log"));
     let _map = perf_map(running.pid());
     let is_named = |word: &str| {
