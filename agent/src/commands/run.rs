@@ -28,7 +28,7 @@ use crate::{
     accounting::Ledger,
     aggregate::{AggregatorConfig, Clocks, ClosedWindow},
     config::RunConfig,
-    jit::{JitCounts, JitEvents},
+    jit::JitCounts,
     metrics::{self, Metrics},
     object::{UploadError, UploadSource},
     pipeline::{Pipeline, Sources},
@@ -40,6 +40,8 @@ use crate::{
     },
     unwind::{UnwindConfig, UnwindCounts},
 };
+
+mod jit;
 
 /// From the signal to the end of reading and sending.
 const SHUTDOWN: Duration = Duration::from_secs(6);
@@ -214,7 +216,11 @@ fn show(
             move || read(counts()) as f64
         }
     };
-    Metrics::new(ledger)
+    let jit = {
+        let counts = counts.clone();
+        move || counts().jit
+    };
+    jit::show(Metrics::new(ledger), jit)
         .delivery(move || delivery.status())
         .gauge("frequency_hertz", "Samples per second and CPU", move || frequency)
         .gauges("cpus", "CPUs, by what samples them", "source", {
@@ -251,32 +257,12 @@ fn show(
             "Kernel memory for unwinding",
             gauge(|counts| counts.unwinding.kernel_bytes),
         )
-        .gauge(
-            "jit_processes",
-            "Processes sampled in generated code",
-            gauge(|counts| counts.jit.programs),
-        )
-        .gauge(
-            "jit_functions",
-            "Functions of generated code that have names",
-            gauge(|counts| counts.jit.entries),
-        )
-        .gauge(
-            "jit_memory_bytes",
-            "Memory for names of generated code",
-            gauge(|counts| counts.jit.bytes),
-        )
         .counters("process_events", "What happened while tracking processes", "event", {
             let counts = counts.clone();
             move || process_events(&counts().processes)
         })
-        .counters("unwind_events", "What happened while unwinding", "event", {
-            let counts = counts.clone();
-            move || unwind_events(&counts().unwinding)
-        })
-        .counters("jit_events", "What happened while names of generated code were read", "event", {
-            let counts = counts.clone();
-            move || jit_events(&counts().jit.events)
+        .counters("unwind_events", "What happened while unwinding", "event", move || {
+            unwind_events(&counts().unwinding)
         })
         .health(move || {
             let now_ns = Clocks::now().boottime_ns;
@@ -315,17 +301,6 @@ fn unwind_events(counts: &UnwindCounts) -> Vec<(String, u64)> {
         ("table_failed", counts.objects.failed),
         ("table_evicted", counts.objects.evicted),
         ("process_evicted", counts.processes_evicted),
-    ])
-}
-
-fn jit_events(events: &JitEvents) -> Vec<(String, u64)> {
-    named([
-        ("file_replaced", events.files_replaced),
-        ("file_refused", events.files_refused),
-        ("read_failed", events.reads_failed),
-        ("malformed", events.malformed),
-        ("function_refused", events.entries_refused),
-        ("process_evicted", events.evicted),
     ])
 }
 

@@ -31,7 +31,7 @@ use rustc_hash::FxHashMap;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use tracing::debug;
 
-use self::program::Program;
+use self::program::{Program, Turn};
 use crate::{
     object::{CodeObject, Registry},
     process::{Bound, ImageId, MappingSet},
@@ -96,6 +96,8 @@ pub struct JitSymbols {
     /// What frames with a name are of.
     object: Arc<CodeObject>,
     programs: FxHashMap<ImageId, Program>,
+    /// No file is looked at before this.
+    next_ns: u64,
     tidied_ns: u64,
     events: JitEvents,
 }
@@ -112,6 +114,10 @@ struct Subject<'a> {
 
 /// Path of the object that all frames with a name share: which memory it was means nothing elsewhere.
 pub const JIT_PATH: &str = "[jit]";
+
+/// How long nothing is read after a MiB was, whosever it is: 16 MiB a second take some 6 % of a core, and
+/// anybody can write files that need to be read all the time.
+const NS_PER_MIB: u64 = 1_000_000_000 / 16;
 
 /// How often ended programs are dropped, and memory is added up.
 const TIDY_NS: u64 = 1_000_000_000;
@@ -152,6 +158,7 @@ impl JitSymbols {
             registry,
             object,
             programs: FxHashMap::default(),
+            next_ns: 0,
             tidied_ns: 0,
             events: JitEvents::default(),
         }
@@ -192,7 +199,13 @@ impl JitSymbols {
             // What ended was one of its threads.
             program.ended_ns = None;
         }
-        program.refresh(&self.registry, subject, &from_monotonic, &mut self.events);
+        if program.is_due(subject) && subject.time_ns >= self.next_ns {
+            let (registry, events) = (&self.registry, &mut self.events);
+            let mut turn = Turn { registry, to_boottime: &from_monotonic, events, cost_bytes: 0 };
+            program.refresh(subject, &mut turn);
+            let cost_ns = turn.cost_bytes.saturating_mul(NS_PER_MIB) >> 20;
+            self.next_ns = subject.time_ns.saturating_add(cost_ns);
+        }
         program.find(address, subject.time_ns)
     }
 

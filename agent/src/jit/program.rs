@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     object::{Place, Registry},
-    process::Region,
+    process::{Region, parse::Status},
 };
 
 /// A program that was sampled in generated code.
@@ -43,6 +43,27 @@ struct Followed<P> {
     damaged: bool,
 }
 
+/// What reading needs, and what came of it.
+pub(super) struct Turn<'a> {
+    pub(super) registry: &'a Registry,
+    /// Makes a time of a file one of samples.
+    pub(super) to_boottime: &'a dyn Fn(u64) -> u64,
+    pub(super) events: &'a mut JitEvents,
+    /// How much was read, bytes; a look at a file counts as some.
+    pub(super) cost_bytes: u64,
+}
+
+/// How a look at a file ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// What was added was read.
+    Read,
+    /// There is no such file, or it must not be read.
+    None,
+    /// Its file system does not answer.
+    Stalled,
+}
+
 /// Either of the parsers.
 trait Parser: Default {
     fn parse(&mut self, piece: &Piece, sink: &mut dyn FnMut(Record<'_>)) -> Parsed;
@@ -60,6 +81,12 @@ const PAUSE_WITHOUT_NS: u64 = 30_000_000_000;
 
 /// The same when there was more than could be read at once.
 const SHORT_PAUSE_NS: u64 = 100_000_000;
+
+/// The same where a file system does not answer: each time costs every sample of the host half a second.
+const STALLED_PAUSE_NS: u64 = 300_000_000_000;
+
+/// What a look at a program's files costs besides what is read, as bytes.
+const LOOK_BYTES: u64 = 64 << 10;
 
 /// Most pieces of a file read at a time: samples wait meanwhile.
 const MAX_PIECES: usize = (16 << 20) / MAX_PIECE_BYTES;
@@ -118,38 +145,37 @@ impl Program {
         Some(shown)
     }
 
-    /// Reads what was added to its files, unless that was just done.
-    pub(super) fn refresh(
-        &mut self,
-        registry: &Registry,
-        subject: &Subject<'_>,
-        to_boottime: &dyn Fn(u64) -> u64,
-        events: &mut JitEvents,
-    ) {
+    /// Whether it is time to look at its files again.
+    pub(super) fn is_due(&self, subject: &Subject<'_>) -> bool {
+        !subject.ended && subject.time_ns >= self.next_ns
+    }
+
+    /// Reads what was added to its files.
+    pub(super) fn refresh(&mut self, subject: &Subject<'_>, turn: &mut Turn<'_>) {
         let now_ns = subject.time_ns;
-        if subject.ended || now_ns < self.next_ns {
-            return;
-        }
-        // Whatever happens now, it is not tried again at once.
-        self.next_ns = now_ns.saturating_add(self.pause_ns);
-        let status = match follow::status(registry, self.pid) {
-            Ok(status) => status,
+        turn.cost_bytes += LOOK_BYTES;
+        let looks = match follow::status(turn.registry, self.pid) {
+            Ok(Status { own_pid, user }) => {
+                let perf_map = Source::PerfMap { pid: self.pid, own_pid };
+                let jitdump = jitdump_of(subject, [own_pid, self.pid]).map(Source::Jitdump);
+                let (shown, dump) = (&mut self.shown, &mut self.jitdump);
+                let first = self.perf_map.read(&perf_map, user, turn, shown);
+                let second = jitdump.map(|jitdump| dump.read(&jitdump, user, turn, shown));
+                [first, second.unwrap_or(Look::None)]
+            }
             Err(error) => {
                 debug!(%error, pid = self.pid, "the user of a process is not known");
-                return;
+                [Look::None; 2]
             }
         };
-        let (own_pid, user) = (status.own_pid, status.user);
-        let perf_map = Source::PerfMap { pid: self.pid, own_pid };
-        let shown = &mut self.shown;
-        let mut found = self.perf_map.read(registry, &perf_map, user, to_boottime, events, shown);
-        if let Some(place) = jitdump_of(subject, [own_pid, self.pid]) {
-            let jitdump = Source::Jitdump(place);
-            found |= self.jitdump.read(registry, &jitdump, user, to_boottime, events, shown);
-        }
+        let found = looks.contains(&Look::Read);
         let longest_ns = if found { PAUSE_NS } else { PAUSE_WITHOUT_NS };
         let is_behind = found && !(self.perf_map.is_at_end() && self.jitdump.is_at_end());
-        let pause_ns = if is_behind { SHORT_PAUSE_NS } else { self.pause_ns.min(longest_ns) };
+        let pause_ns = match () {
+            () if looks.contains(&Look::Stalled) => STALLED_PAUSE_NS,
+            () if is_behind => SHORT_PAUSE_NS,
+            () => self.pause_ns.min(longest_ns),
+        };
         self.next_ns = now_ns.saturating_add(pause_ns);
         self.pause_ns = self.pause_ns.saturating_mul(2).min(longest_ns);
     }
@@ -203,63 +229,69 @@ impl<P: Parser> Followed<P> {
         self.cursor.is_new() || self.cursor.is_at_end()
     }
 
-    /// Reads on; `false` when there is no such file, or it must not be read.
+    /// Reads on.
     fn read(
         &mut self,
-        registry: &Registry,
         source: &Source,
         user: u32,
-        to_boottime: &dyn Fn(u64) -> u64,
-        events: &mut JitEvents,
+        turn: &mut Turn<'_>,
         shown: &mut FxHashMap<(bool, Found), Arc<FrameSource>>,
-    ) -> bool {
+    ) -> Look {
         let mut file: Option<File> = None;
         for _ in 0..MAX_PIECES {
-            let piece = follow::next_piece(registry, source, user, file.take(), &self.cursor);
+            let piece = follow::next_piece(turn.registry, source, user, file.take(), &self.cursor);
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => {
-                    match &error {
-                        FollowError::Missing(_) => {}
-                        FollowError::Refused => events.files_refused += 1,
-                        FollowError::Io(_) | FollowError::Stalled(_) => events.reads_failed += 1,
-                    }
                     debug!(%error, ?source, "names of generated code not read");
-                    return false;
+                    return turn.failed(&error);
                 }
             };
+            turn.cost_bytes += piece.bytes.len() as u64;
             if piece.again {
-                events.files_replaced += 1;
+                turn.events.files_replaced += 1;
                 *self = Self::new(self.table.max_bytes());
                 // Numbers of names are others now.
                 shown.clear();
             }
-            let consumed = self.take(&piece, to_boottime, events);
+            let consumed = self.take(&piece, turn);
             self.cursor.advance(&piece, consumed);
             if consumed == 0 || self.cursor.is_at_end() {
                 break;
             }
             file = Some(piece.file);
         }
-        true
+        Look::Read
     }
 
     /// Takes in a piece, and says how much of it.
-    fn take(
-        &mut self,
-        piece: &Piece,
-        to_boottime: &dyn Fn(u64) -> u64,
-        events: &mut JitEvents,
-    ) -> u64 {
+    fn take(&mut self, piece: &Piece, turn: &mut Turn<'_>) -> u64 {
         if self.damaged {
             return piece.bytes.len() as u64;
         }
         let table = &mut self.table;
         let refused = table.refused();
-        let parsed = self.parser.parse(piece, &mut |record| table.apply(record, to_boottime));
-        events.malformed += parsed.malformed;
-        events.entries_refused += table.refused() - refused;
+        let parsed = self.parser.parse(piece, &mut |record| table.apply(record, turn.to_boottime));
+        turn.events.malformed += parsed.malformed;
+        turn.events.entries_refused += table.refused() - refused;
         self.damaged = parsed.damaged;
         if parsed.damaged { piece.bytes.len() as u64 } else { parsed.consumed }
+    }
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    fn failed(&mut self, error: &FollowError) -> Look {
+        match error {
+            FollowError::Missing(_) => {}
+            FollowError::Refused => self.events.files_refused += 1,
+            FollowError::Io(_) => self.events.reads_failed += 1,
+            FollowError::Stalled(_) => {
+                self.events.reads_failed += 1;
+                return Look::Stalled;
+            }
+        }
+        Look::None
     }
 }

@@ -111,7 +111,7 @@ impl CodeTable {
                 }
             }
             Record::Move { from, to, size, time_ns } => {
-                self.moved(from, to, size, to_boottime(time_ns))
+                self.moved(from, to, size, to_boottime(time_ns));
             }
             Record::Lines { start, rows } if self.has_room() => {
                 self.lines = Some((start, Arc::new(self.lines_of(start, rows))));

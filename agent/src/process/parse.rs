@@ -82,7 +82,7 @@ pub fn status(text: &[u8]) -> Option<Status> {
     // Real, effective, saved and file system user.
     let user = field(b"Uid")?.nth(1)?;
     // From the outermost namespace to its own.
-    let own_pid = field(b"NSpid").or_else(|| field(b"Pid"))?.last()?;
+    let own_pid = field(b"NSpid").or_else(|| field(b"Pid"))?.next_back()?;
     let number = |word| u32::try_from(decimal(word)?).ok();
     Some(Status { own_pid: number(own_pid)?, user: number(user)? })
 }

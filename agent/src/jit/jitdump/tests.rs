@@ -124,6 +124,10 @@ fn malformed_records_are_skipped_and_counted() {
         record(DEBUG_INFO, 1, &[0; 8]),
         too_many,
         long,
+        lines(1, 0x1000, &[(0x1000, 1, b"a"), (0xfff, 2, b"a")]),
+        lines(1, 0x1000, &[(0x1000, 1, b"a"), (0x1_0000_1000, 2, b"a")]),
+        lines(1, 0x1000, &[(0x1000, 1, b"\xb35\x02")]),
+        lines(1, 0x1000, &[(0x1000, 1, b"a\nb")]),
     ];
     for (number, lie) in lies.into_iter().enumerate() {
         let bytes = [header(0), lie, load(8, 0x9000, &[1], "next")].concat();

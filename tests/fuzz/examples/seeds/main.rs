@@ -8,6 +8,7 @@ mod binaries;
 mod go;
 mod messages;
 mod records;
+mod runtimes;
 mod stacks;
 mod texts;
 
@@ -33,6 +34,8 @@ fn main() -> Result<()> {
             "symbol-names" => texts::of_compilers(),
             "process-events" => records::process_events(),
             "kernel-types" => records::kernel_types(),
+            "perf-map" => runtimes::perf_maps(),
+            "jitdump" => runtimes::jitdumps(),
             "samples" => stacks::samples()?,
             "stack-walk" => stacks::walks()?,
             "batch" => messages::batches()?,

@@ -18,6 +18,7 @@ const PROCESSES: &[&str] = &[
     "42 (a) R 1 (b ) S 7 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 123456 5 6\n",
     "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 3 0 0",
     "9 (sh) Z 1 9 9 0 -1 4228364 0 0 0 0 0 0 0 0 20 0 1 0 77 0 0",
+    "Name:\tjava\nPid:\t4711\nUid:\t1000\t1001\t1000\t1000\nNStgid:\t4711\t7\nNSpid:\t4711\t7\n",
     "PATH=/bin\0OTEL_SERVICE_NAME=checkout\0OTEL_RESOURCE_ATTRIBUTES=service.name=a%20b,service.version=v2\0\
      OTEL_SERVICE_NAME=second\0HOME=/\0",
     "service.name= shop ,service.version=1.2%2,k8s.pod.name=p-1,k8s.namespace.name=%C3%BC,telemetry.sdk.language=go,=,x",

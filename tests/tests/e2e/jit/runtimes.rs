@@ -39,7 +39,8 @@ fn functions_of_node_have_names_in_the_collector() {
     let agent = Agent::start(&lab.nameless().at(199));
     let mut command = process::command(node);
     command.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(&script);
-    command.env("OTEL_SERVICE_NAME", "busy-node");
+    // It leaves logs where it is started.
+    command.env("OTEL_SERVICE_NAME", "busy-node").current_dir(lab.path());
     let running = Running::daemon("node", &mut command, &lab.path().join("node.log"));
     let _map = perf_map(running.pid());
     let is_named = |word: &str| {
@@ -55,6 +56,13 @@ fn functions_of_node_have_names_in_the_collector() {
     });
     // From here on V8 has compiled what it will.
     wait::within(Duration::from_secs(4), || None::<()>);
+    let metrics = agent.try_metrics().expect("the agent's metrics");
+    let functions = metrics.sum("fleetprof_agent_jit_functions");
+    assert!(functions > Some(500.0), "{functions:?} functions of Node are known");
+    let of_event = |event| {
+        metrics.with_label("fleetprof_agent_jit_events_total", "event", event).unwrap_or(f64::NAN)
+    };
+    assert_eq!(["function_refused", "read_failed"].map(of_event), [0.0; 2]);
     agent.stop();
     let bytes = Grpc::connect(lab.port()).profile(lab.ever("{service=\"busy-node\"}"));
     let profile = Profile::read(&bytes.expect("a profile"));
@@ -64,5 +72,5 @@ fn functions_of_node_have_names_in_the_collector() {
     let path = Path::new("busy.js").display().to_string();
     let names = profile.lines().filter(|line| line.function.contains("innermost"));
     assert!(names.into_iter().all(|line| line.function.contains(&path)), "as V8 gives it");
-    assert!(innermost > 0.5 && outermost > 0.5, "{innermost} and {outermost}");
+    assert!(innermost > 0.4 && outermost > 0.4, "{innermost} and {outermost}");
 }
