@@ -111,7 +111,7 @@ impl Conversions {
         let shared = Arc::new(Shared { parts, queue, changed, log });
         let ends = Arc::new(Ends(shared.clone()));
         for number in 0..threads {
-            let lane = if number == 0 { Lane::Small } else { Lane::Any };
+            let lane = Lane::of_thread(number);
             let shared = shared.clone();
             let work = move || shared.work(lane);
             thread::Builder::new().name("convert".to_owned()).spawn(work)?;
@@ -154,6 +154,15 @@ impl Drop for Ends {
     fn drop(&mut self) {
         self.0.lock().ended = true;
         self.0.changed.notify_all();
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// The first of at least two threads is left to small objects.
+    fn of_thread(number: usize) -> Self {
+        if number == 0 { Self::Small } else { Self::Any }
     }
 }
 

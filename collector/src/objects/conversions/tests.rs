@@ -26,6 +26,12 @@ fn queued(dir: &TempDir, sizes: &[u64]) -> (Catalog, Queue) {
     (catalog, queue)
 }
 
+/// Check that large objects have a thread, and that one is left to small objects however many there are.
+#[test]
+fn one_thread_is_left_to_small_objects() {
+    assert_eq!([0, 1, 2].map(Lane::of_thread), [Lane::Small, Lane::Any, Lane::Any]);
+}
+
 /// Check that one lane is left to small objects, and that the other one does not wait for large ones.
 #[test]
 fn large_objects_leave_room_for_small_ones() {
