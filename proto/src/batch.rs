@@ -5,6 +5,7 @@
 //! builder or through validation, so readers need no bounds checks of their own.
 
 mod builder;
+mod hottest;
 mod merge;
 mod seal;
 mod validate;

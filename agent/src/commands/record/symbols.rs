@@ -87,9 +87,10 @@ fn ask(
     };
     let source = match object.format() {
         ObjectFormat::Kallsyms => ObjectSource::Kallsyms { path },
-        ObjectFormat::Elf | ObjectFormat::ElfDebug | ObjectFormat::Unspecified => {
-            ObjectSource::Elf { path }
-        }
+        ObjectFormat::Elf
+        | ObjectFormat::ElfDebug
+        | ObjectFormat::ElfSplit
+        | ObjectFormat::Unspecified => ObjectSource::Elf { path },
     };
     Ok(pool.symbolize(&source, offsets).unwrap_or_else(|error| {
         warn!(%id, %error, "object stays without names: its parser could not be started");

@@ -139,6 +139,7 @@ fn format_name(format: ObjectFormat) -> &'static str {
     match format {
         ObjectFormat::Elf => "binary",
         ObjectFormat::ElfDebug => "debug file",
+        ObjectFormat::ElfSplit => "split debug information",
         ObjectFormat::Kallsyms => "kernel symbols",
         ObjectFormat::Unspecified => "object",
     }
