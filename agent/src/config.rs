@@ -33,6 +33,8 @@ pub struct RunConfig {
     pub spool_dir: PathBuf,
     /// Objects uploaded per second, bytes; 0 uploads none.
     pub upload_rate_bytes: u64,
+    /// How often the hottest objects are looked at again for better symbols.
+    pub look_again: Duration,
     /// Address of `/metrics` and `/healthz`.
     pub metrics_listen: SocketAddr,
     /// Kernel memory for unwind tables, bytes.

@@ -93,6 +93,9 @@ struct RunArgs {
     /// Upload rate for binaries and symbols the collector asks for, per second; 0 uploads none
     #[arg(long, value_name = "SIZE", default_value = "8MiB")]
     upload_rate: ByteSize,
+    /// How often the hottest binaries are looked at again: their debug information may have come
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    look_again: Duration,
     /// Address of /metrics and /healthz
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7172")]
     metrics_listen: SocketAddr,
@@ -200,6 +203,7 @@ impl RunArgs {
             spool_bytes: self.spool_bytes.as_u64(),
             spool_dir: self.spool_dir,
             upload_rate_bytes: self.upload_rate.as_u64(),
+            look_again: self.look_again,
             metrics_listen: self.metrics_listen,
             unwind_memory_bytes: self.unwind_memory.as_u64(),
             unwind_cache_dir: self.unwind_cache_dir,

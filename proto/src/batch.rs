@@ -6,6 +6,7 @@
 
 mod builder;
 mod frame;
+mod hottest;
 mod merge;
 mod seal;
 mod validate;

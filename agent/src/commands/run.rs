@@ -13,10 +13,6 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use fleetprof_proto::{
-    ids::{BuildIdKind, ObjectId, ObjectKind},
-    v1::ObjectFormat,
-};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -30,18 +26,15 @@ use crate::{
     config::RunConfig,
     jit::JitCounts,
     metrics::{self, Metrics},
-    object::{UploadError, UploadSource},
     pipeline::{Pipeline, Sources},
     process::TableCounts,
     sampler::{CpuCounts, SamplerConfig},
-    stream::{
-        Delivery, DeliveryConfig, DeliveryHandle, ObjectSource, OpenObjectError, Tuning, Upload,
-        WRITER_GRACE,
-    },
+    stream::{Delivery, DeliveryConfig, DeliveryHandle, Tuning, WRITER_GRACE},
     unwind::{UnwindConfig, UnwindCounts},
 };
 
 mod jit;
+mod objects;
 
 /// From the signal to the end of reading and sending.
 const SHUTDOWN: Duration = Duration::from_secs(6);
@@ -146,7 +139,7 @@ fn start_delivery(
         spool_dir: config.spool_dir.clone(),
         spool_bytes: config.spool_bytes,
         upload_rate_bytes: config.upload_rate_bytes,
-        tuning: Tuning::default(),
+        tuning: Tuning { offer_interval: config.look_again, ..Tuning::default() },
     };
     let objects = Arc::new(sources.clone());
     Ok(Delivery::start(delivery, Arc::clone(ledger), objects)?)
@@ -306,59 +299,4 @@ fn unwind_events(counts: &UnwindCounts) -> Vec<(String, u64)> {
 
 fn named<const N: usize>(counts: [(&str, u64); N]) -> Vec<(String, u64)> {
     counts.map(|(name, count)| (name.to_owned(), count)).into()
-}
-
-// === impl ObjectSource ===
-
-impl ObjectSource for Sources {
-    fn open(&self, id: &ObjectId) -> Result<Upload, OpenObjectError> {
-        let source = self.open_object(id).map_err(|error| match error {
-            UploadError::Unknown(_) | UploadError::Gone(_) => OpenObjectError::NotFound,
-            UploadError::Stalled(stalled) => {
-                let source = std::io::Error::new(std::io::ErrorKind::TimedOut, stalled);
-                OpenObjectError::Open { path: id.to_string(), source }
-            }
-            UploadError::Io { error, .. } => {
-                OpenObjectError::Open { path: id.to_string(), source: error }
-            }
-        })?;
-        let debug = self.debug_file(id, &source);
-        Ok(Upload { companion: debug.map(Box::new), ..to_upload(source) })
-    }
-}
-
-fn to_upload(source: UploadSource) -> Upload {
-    let source = source.outlined();
-    Upload {
-        format: source.format(),
-        size: source.size(),
-        path: source.path().to_owned(),
-        reader: Box::new(source),
-        companion: None,
-    }
-}
-
-impl Sources {
-    /// The separate file with the debug information of an object, when it has one on this host that can
-    /// be told by its build ID.
-    fn debug_file(&self, id: &ObjectId, source: &UploadSource) -> Option<Upload> {
-        if id.build_id.kind() != BuildIdKind::Gnu {
-            return None;
-        }
-        let file = self.registry.open_debug_file(id, source.as_file()?)?;
-        let size = file.metadata().ok()?.len();
-        let debug = UploadSource::file(file, size, source.path().to_owned());
-        Some(Upload { format: ObjectFormat::ElfDebug, ..to_upload(debug) })
-    }
-
-    /// Opens an object wherever it is.
-    ///
-    /// # Errors
-    /// When it is not, or no longer, to be had on this host.
-    pub fn open_object(&self, id: &ObjectId) -> Result<UploadSource, UploadError> {
-        match id.kind {
-            ObjectKind::Kernel | ObjectKind::KernelModule => self.kernel.open_for_upload(id),
-            _ => self.registry.open_for_upload(id),
-        }
-    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Wanted {
 /// A file that may be the one.
 pub(super) struct Candidate {
     pub(super) file: File,
+    /// As the process sees it.
+    pub(super) path: Vec<u8>,
     /// Its build ID is the binary's; else its check sum has to be computed.
     pub(super) is_proven: bool,
 }
@@ -43,9 +45,11 @@ impl Wanted {
         let paths = self.paths(&place.path);
         place
             .roots(proc_root)
-            .flat_map(|root| paths.iter().filter_map(move |path| open_below(&root, path)))
-            .filter(|(_, version)| !version.is_same_file(&self.binary))
-            .filter_map(|(file, _)| self.judge(file))
+            .flat_map(|root| {
+                paths.iter().filter_map(move |path| Some((open_below(&root, path)?, path)))
+            })
+            .filter(|((_, version), _)| !version.is_same_file(&self.binary))
+            .filter_map(|((file, _), path)| self.judge(file, path))
             .collect()
     }
 
@@ -55,27 +59,17 @@ impl Wanted {
         candidate.is_proven || matches!(sum(), Some(Ok(true)))
     }
 
-    fn judge(&self, file: File) -> Option<Candidate> {
+    fn judge(&self, file: File, path: &[u8]) -> Option<Candidate> {
         let found = elf_identity::build_id(&file).ok()?;
         // Without a build ID each of the two files has the hash of its own bytes.
         let is_proven = self.build_id.kind() != BuildIdKind::Htl && found == self.build_id;
         let may_be = is_proven || (found.kind() == BuildIdKind::Htl && self.link.is_some());
-        may_be.then_some(Candidate { file, is_proven })
+        may_be.then_some(Candidate { file, path: path.to_vec(), is_proven })
     }
 
     /// Paths below the root of the process whose binary is at `binary`.
     fn paths(&self, binary: &[u8]) -> Vec<Vec<u8>> {
-        let mut paths = Vec::new();
-        if self.build_id.kind() == BuildIdKind::Gnu {
-            let hex: String =
-                self.build_id.value().iter().map(|byte| format!("{byte:02x}")).collect();
-            if let Some((folder, name)) =
-                hex.split_at_checked(2).filter(|(_, name)| !name.is_empty())
-            {
-                let path = format!("/.build-id/{folder}/{name}.debug");
-                paths.push([SYSTEM, path.as_bytes()].concat());
-            }
-        }
+        let mut paths: Vec<_> = path_of(&self.build_id).into_iter().collect();
         let end = binary.iter().rposition(|&byte| byte == b'/');
         if let (Some(link), Some(end)) = (&self.link, end) {
             let folder = &binary[..=end];
@@ -85,6 +79,16 @@ impl Wanted {
         }
         paths
     }
+}
+
+/// Where a distribution puts the debug information of this build ID.
+pub(super) fn path_of(build_id: &BuildId) -> Option<Vec<u8>> {
+    if build_id.kind() != BuildIdKind::Gnu {
+        return None;
+    }
+    let hex: String = build_id.value().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (folder, name) = hex.split_at_checked(2).filter(|(_, name)| !name.is_empty())?;
+    Some([SYSTEM, format!("/.build-id/{folder}/{name}.debug").as_bytes()].concat())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod debug_file;
 pub mod fuzz;
 pub mod guard;
 mod intern;
+mod links;
 mod lru;
 mod memory;
 pub mod open;
@@ -27,7 +28,7 @@ use std::sync::{
 use fleetprof_proto::ids::{BuildId, ObjectId, ObjectKind};
 
 pub use open::{DeviceId, FileId, OpenError, Place};
-pub use registry::{Identified, Registry, RegistryConfig, RegistryCounts};
+pub use registry::{Companions, Identified, Registry, RegistryConfig, RegistryCounts, Separate};
 pub use upload::{UploadError, UploadSource};
 
 /// What addresses are relative to: the agent's form of a row of the batch's object table.

@@ -51,6 +51,10 @@ impl Outlined {
     pub(super) fn file(&self) -> &File {
         &self.file
     }
+
+    pub(super) fn go_to(&mut self, position: u64) {
+        self.position = position;
+    }
 }
 
 impl Read for Outlined {

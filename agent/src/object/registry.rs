@@ -18,19 +18,21 @@ use fleetprof_proto::{
     },
     v1::ObjectFormat,
 };
-use fleetprof_unwind::DebugLink;
 use rustc_hash::FxHashMap;
 use tracing::{debug, warn};
 
 use super::{
     CodeObject, DeviceId, FileId, OpenError, Place, UploadError, UploadSource,
-    debug_file::Wanted,
     guard::{Guard, Stalled},
     intern::Interned,
     lru::Lru,
     memory,
     open::Version,
 };
+
+mod separate;
+
+pub use separate::{Companions, Separate};
 
 /// How much the registry may keep.
 #[derive(Clone, Debug)]
@@ -276,27 +278,6 @@ impl Registry {
             }
         }
         Err(UploadError::Gone(id.clone()))
-    }
-
-    /// Opens the file with the debug information of `binary`, which is the object `id`, where a
-    /// process that maps it has one. `None` as well when looking takes too long. Reading may block.
-    pub fn open_debug_file(&self, id: &ObjectId, binary: &File) -> Option<File> {
-        let link = DebugLink::of(binary);
-        let version = Version::of_file(binary).ok()?;
-        let wanted = Wanted { build_id: id.build_id.clone(), link, binary: version };
-        let places = self.lock().places.get(id).cloned()?;
-        for place in places.into_iter().rev() {
-            let (looked_for, proc_root) = (wanted.clone(), self.proc_root.clone());
-            let found = self.guard.run(move || looked_for.candidates(&place, &proc_root));
-            let candidates = found
-                .inspect_err(|error| warn!(%error, %id, "no debug file is looked for"))
-                .ok()?;
-            let proven = candidates.into_iter().find(|candidate| wanted.is_proven_by(candidate));
-            if let Some(candidate) = proven {
-                return Some(candidate.file);
-            }
-        }
-        None
     }
 
     /// Files, objects and reads that hang, for metrics.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Cursor, Read},
+    io::{self, Cursor, Read, Seek, SeekFrom},
 };
 
 use fleetprof_proto::{ids::ObjectId, v1::ObjectFormat};
@@ -123,5 +123,21 @@ impl Read for UploadSource {
             Content::Outline { outline, .. } => outline.read(buffer),
             Content::Bytes(bytes) => bytes.read(buffer),
         }
+    }
+}
+
+impl Seek for UploadSource {
+    /// To a position from the start; nobody needs others.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let SeekFrom::Start(position) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+        match &mut self.content {
+            Content::File { file, size } => {
+                file.get_mut().seek(to)?;
+                file.set_limit(size.saturating_sub(position));
+            }
+            Content::Outline { outline, .. } => outline.go_to(position),
+            Content::Bytes(bytes) => bytes.set_position(position),
+        }
+        Ok(position)
     }
 }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::{
     Phase, Tuning,
     backoff::Backoff,
+    offers::Offers,
     outbox::{Answer, Send},
     quiet::Quiet,
     shared::{Shared, add, now},
@@ -58,6 +59,7 @@ pub(super) struct Client {
     shared: Arc<Shared>,
     spool: Option<Arc<Spool>>,
     uploads: Arc<Uploads>,
+    offers: Arc<Offers>,
     phase: watch::Receiver<Phase>,
     backoff: Backoff,
     faults: Quiet<Cause>,
@@ -83,6 +85,7 @@ impl Client {
         shared: Arc<Shared>,
         spool: Option<Arc<Spool>>,
         uploads: Arc<Uploads>,
+        offers: Arc<Offers>,
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let backoff = Backoff::new(config.tuning.backoff_first, config.tuning.backoff_longest);
@@ -92,6 +95,7 @@ impl Client {
             shared,
             spool,
             uploads,
+            offers,
             phase,
             backoff,
             faults,
@@ -111,6 +115,7 @@ impl Client {
             let ended = self.connection().await;
             self.shared.counters.connected.store(false, Relaxed);
             self.shared.disconnected();
+            self.offers.set_taken(false);
             let Err(fault) = ended else { return };
             add(&self.shared.counters.connection_faults, 1);
             self.report(&fault);
@@ -148,6 +153,7 @@ impl Client {
                     Err(status) => return Err(Fault::from(status)),
                 },
                 () = self.shared.send_wake.notified() => {}
+                () = self.offers.wake.notified() => self.send_offers(&call),
                 read = join_load(&mut call.load) => self.loaded(read, &call).await,
                 () = sleep_maybe(self.shared.reads_resume()) => {}
                 () = sleep_maybe(answer_due) => return Err(Fault::no_answer(self.config.tuning.ack_timeout)),
@@ -161,8 +167,8 @@ impl Client {
         let connect = timeout(tuning.connect_timeout, self.config.endpoint.connect());
         let channel =
             connect.await.map_err(|_| Fault::connect_timeout(tuning.connect_timeout))??;
-        // Room for a whole window and the Hello: sending never waits.
-        let (requests, receiver) = mpsc::channel(tuning.in_flight_batches + 1);
+        // Room for a whole window, the Hello and offers: sending never waits.
+        let (requests, receiver) = mpsc::channel(tuning.in_flight_batches + 2);
         let hello = v1::Hello {
             instance: self.config.instance.as_bytes().to_vec(),
             host: self.config.host.clone(),
@@ -198,6 +204,17 @@ impl Client {
         let request = v1::PushRequest { message: Some(message) };
         // When the call has ended, its status says why, and the batch goes back with all others.
         let _ended = call.requests.send(request).await.is_err();
+    }
+
+    /// Offers must not take the room of batches: those that have none are made again later.
+    fn send_offers(&self, call: &Call) {
+        if call.requests.capacity() < 2 {
+            return;
+        }
+        let Some(offers) = self.offers.take() else { return };
+        let message = v1::push_request::Message::OfferObjects(offers);
+        // When the call has ended, its status says why.
+        let _ended = call.requests.try_send(v1::PushRequest { message: Some(message) }).is_err();
     }
 
     /// A batch came back from the spool.
@@ -255,6 +272,7 @@ impl Client {
                 let refused = self.uploads.want(&want.objects);
                 add(&self.shared.counters.uploads_refused, refused);
             }
+            Some(Message::Welcome(welcome)) => self.offers.set_taken(welcome.takes_offers),
             // Of a newer collector: what this agent does not know it cannot be asked for.
             None => {}
         }

@@ -40,6 +40,7 @@ use crate::accounting::{DropReason, Ledger, Owner, Place};
 
 mod backoff;
 mod client;
+mod offers;
 mod outbox;
 mod quiet;
 mod shared;
@@ -51,9 +52,10 @@ mod writer;
 pub use client::EndpointError;
 pub use spool::SpoolError;
 pub use status::DeliveryStatus;
-pub use upload::{ObjectSource, OpenObjectError, Upload};
+pub use upload::{ObjectSource, OpenObjectError, ReadSeek, Upload};
 
 use client::{Client, ClientConfig};
+use offers::Offers;
 use shared::Shared;
 use spool::Spool;
 use upload::{UploadConfig, Uploads};
@@ -104,6 +106,10 @@ pub struct Tuning {
     pub upload_max_bytes: u64,
     /// Longest silence of an upload in either direction.
     pub upload_stall: Duration,
+    /// Longest span of a wait after the collector has taken no upload.
+    pub upload_backoff_longest: Duration,
+    /// How often the hottest objects are looked at again: debug information may have come.
+    pub offer_interval: Duration,
 }
 
 /// Delivery could not start.
@@ -148,6 +154,7 @@ pub struct Summary {
 pub struct DeliveryHandle {
     shared: Arc<Shared>,
     uploads: Arc<Uploads>,
+    offers: Arc<Offers>,
     instance: InstanceId,
     sequence: Arc<AtomicU64>,
     limits: (u64, u64),
@@ -162,6 +169,7 @@ pub struct Delivery {
     phase: watch::Sender<Phase>,
     client: JoinHandle<()>,
     uploader: JoinHandle<()>,
+    looker: JoinHandle<()>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -182,6 +190,8 @@ impl Default for Tuning {
             backoff_longest: Duration::from_secs(30),
             upload_max_bytes: 1 << 30,
             upload_stall: Duration::from_secs(60),
+            upload_backoff_longest: Duration::from_secs(300),
+            offer_interval: Duration::from_secs(600),
         }
     }
 }
@@ -226,14 +236,18 @@ impl Delivery {
             rate_bytes: config.upload_rate_bytes,
             max_bytes: tuning.upload_max_bytes,
             stall: tuning.upload_stall,
+            backoff: (tuning.backoff_first, tuning.upload_backoff_longest),
         };
         let uploader = upload::run(
             upload_config,
             Arc::clone(&uploads),
             Arc::clone(&shared),
-            objects,
+            Arc::clone(&objects),
             phase.subscribe(),
         );
+        let offers = Arc::new(Offers::default());
+        let looker =
+            offers::run(Arc::clone(&offers), objects, tuning.offer_interval, phase.subscribe());
         let client_config =
             ClientConfig { endpoint, url: config.collector, host: config.host, instance, tuning };
         let client = Client::new(
@@ -241,6 +255,7 @@ impl Delivery {
             Arc::clone(&shared),
             spool.clone(),
             Arc::clone(&uploads),
+            Arc::clone(&offers),
             phase.subscribe(),
         );
         let has_spool = spool.is_some();
@@ -248,7 +263,7 @@ impl Delivery {
             .map(|spool| tokio::spawn(writer::run(Arc::clone(&shared), spool, phase.subscribe())));
         let sequence = Arc::new(AtomicU64::new(0));
         let limits = (config.buffer_bytes, config.spool_bytes);
-        let handle = DeliveryHandle { shared, uploads, instance, sequence, limits };
+        let handle = DeliveryHandle { shared, uploads, offers, instance, sequence, limits };
         info!(%instance, "delivery started");
         Ok(Self {
             handle,
@@ -256,6 +271,7 @@ impl Delivery {
             phase,
             client: tokio::spawn(client.run()),
             uploader: tokio::spawn(uploader),
+            looker: tokio::spawn(looker),
             writer,
         })
     }
@@ -301,6 +317,7 @@ impl Drop for Delivery {
         self.phase.send_replace(Phase::Stop);
         self.client.abort();
         self.uploader.abort();
+        self.looker.abort();
         if let Some(writer) = &self.writer {
             writer.abort();
         }
@@ -356,6 +373,7 @@ impl DeliveryHandle {
     /// Seals a batch and puts it in line. Never waits for network or disk; compressing takes some
     /// 5 ms per megabyte. The batch's samples must have been [sealed](Ledger::seal) in the ledger.
     pub fn submit(&self, batch: &Batch) {
+        self.offers.hit(batch);
         let sequence = self.sequence.fetch_add(1, Relaxed) + 1;
         let id = BatchId { instance: self.instance, sequence };
         let lost = |reason| {

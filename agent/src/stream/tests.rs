@@ -5,6 +5,7 @@ use std::time::Duration;
 use fleetprof_proto::{
     batch::{BatchBuilder, StackIndex, Window},
     ids::ObjectId,
+    v1,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -35,6 +36,8 @@ const QUICK: Tuning = Tuning {
     backoff_longest: Duration::from_millis(50),
     upload_max_bytes: 1 << 20,
     upload_stall: Duration::from_secs(20),
+    upload_backoff_longest: Duration::from_millis(50),
+    offer_interval: Duration::from_millis(50),
 };
 
 /// Far more than any step takes; reached only when a test fails.
@@ -46,6 +49,10 @@ struct NoObjects;
 impl ObjectSource for NoObjects {
     fn open(&self, _id: &ObjectId) -> Result<Upload, OpenObjectError> {
         Err(OpenObjectError::NotFound)
+    }
+
+    fn level(&self, _id: &ObjectId) -> Option<v1::SymbolLevel> {
+        None
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    io::{self, Read},
+    io::{self, Read, Seek},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,13 +20,17 @@ use thiserror::Error;
 use tokio::{
     sync::{Notify, watch},
     task::spawn_blocking,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 use tracing::{debug, info, warn};
 
 use super::{
     Phase,
+    backoff::Backoff,
     client::Fault,
     quiet::Quiet,
     shared::{Shared, add, now},
@@ -42,6 +46,14 @@ const LARGE_BYTES: u64 = 4 << 20;
 /// How often the same failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Most companions of an object that are uploaded: a debug file, what it shares, split units.
+const MAX_COMPANIONS: usize = 8;
+
+/// Bytes that are read once, and from the start again if need be.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
 /// Where objects come from.
 pub trait ObjectSource: Send + Sync + 'static {
     /// Opens an object for reading. May block; it is called on a thread that may.
@@ -49,20 +61,28 @@ pub trait ObjectSource: Send + Sync + 'static {
     /// # Errors
     /// When the object is not, or no longer, to be had on this host.
     fn open(&self, id: &ObjectId) -> Result<Upload, OpenObjectError>;
+
+    /// How much the files of an object say, those that go with it included. May block, and is bounded:
+    /// it is called again and again, files come later.
+    fn level(&self, id: &ObjectId) -> Option<v1::SymbolLevel>;
 }
 
 /// An object, opened.
 pub struct Upload {
+    /// What it is kept as; of a companion perhaps another one's.
+    pub id: ObjectId,
     /// What the bytes are.
     pub format: v1::ObjectFormat,
     /// How many there are. An upload that turns out shorter or longer is given up.
     pub size: u64,
     /// The path on the host, for people.
     pub path: String,
+    /// How much it says, where that is known: the collector takes it in place of one that says less.
+    pub level: Option<v1::SymbolLevel>,
     /// The bytes; read on a thread that may block.
-    pub reader: Box<dyn Read + Send>,
-    /// What goes with it: a separate file with its debug information.
-    pub companion: Option<Box<Self>>,
+    pub reader: Box<dyn ReadSeek>,
+    /// What goes with it: separate files with its debug information.
+    pub companions: Vec<Self>,
 }
 
 /// An object is not to be had.
@@ -98,6 +118,8 @@ pub(super) struct UploadConfig {
     pub(super) max_bytes: u64,
     /// Longest silence.
     pub(super) stall: Duration,
+    /// Spans of the first and of the longest wait after the collector has refused or failed.
+    pub(super) backoff: (Duration, Duration),
 }
 
 /// What the collector wants and has not got yet.
@@ -130,6 +152,10 @@ enum UploadError {
     Size(u64),
     #[error("nothing moved for {0:?}")]
     Stalled(Duration),
+    /// It will not take this one, whoever sends it.
+    #[error("{0}")]
+    Unacceptable(String),
+    /// It takes none now: it is away, or has no room.
     #[error("{0}")]
     Collector(String),
 }
@@ -138,19 +164,21 @@ enum UploadError {
 
 impl Upload {
     fn is_large(&self) -> bool {
-        let companion = self.companion.as_ref().map_or(0, |companion| companion.size);
-        self.size.saturating_add(companion) > LARGE_BYTES
+        let sizes = self.companions.iter().map(|companion| companion.size);
+        sizes.fold(self.size, u64::saturating_add) > LARGE_BYTES
     }
 }
 
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { format, size, path, reader: _, companion } = self;
+        let Self { id, format, size, path, level, reader: _, companions } = self;
         f.debug_struct("Upload")
+            .field("id", id)
+            .field("level", level)
             .field("format", format)
             .field("size", size)
             .field("path", path)
-            .field("companion", companion)
+            .field("companions", companions)
             .finish_non_exhaustive()
     }
 }
@@ -161,6 +189,11 @@ impl UploadError {
     /// For the log: one line per kind and minute.
     fn kind(&self) -> std::mem::Discriminant<Self> {
         std::mem::discriminant(self)
+    }
+
+    /// The next one would fare no better now.
+    fn is_of_collector(&self) -> bool {
+        matches!(self, Self::Collector(_) | Self::Stalled(_))
     }
 
     /// Not to be had here, as opposed to failed.
@@ -232,7 +265,10 @@ pub(super) async fn run(
         uploads.lock().off = true;
         return;
     }
+    let (first, longest) = config.backoff;
     let mut uploader = Uploader {
+        backoff: Backoff::new(first, longest),
+        pause: None,
         rate: transfer::Rate::new(config.rate_bytes),
         config,
         source,
@@ -257,6 +293,12 @@ pub(super) async fn run(
             Outcome::Ended => uploads.done(&id),
             Outcome::Large => uploads.defer(id),
         }
+        if let Some(pause) = uploader.pause.take() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = phase.changed() => return,
+            }
+        }
     }
 }
 
@@ -274,6 +316,9 @@ struct Uploader {
     shared: Arc<Shared>,
     channel: Option<Channel>,
     rate: transfer::Rate,
+    backoff: Backoff,
+    /// Before anything else is tried.
+    pause: Option<Duration>,
     failures: Quiet<std::mem::Discriminant<UploadError>>,
 }
 
@@ -289,32 +334,37 @@ impl Uploader {
                 return Outcome::Ended;
             }
         };
-        let companion = upload.companion.take();
-        if self.send_all(id, upload).await
-            && let Some(companion) = companion
-        {
-            self.send_all(id, *companion).await;
+        let companions = std::mem::take(&mut upload.companions);
+        if self.send_all(upload).await {
+            for companion in companions.into_iter().take(MAX_COMPANIONS) {
+                // One that is not taken says nothing of the others, but for a collector in trouble.
+                self.send_all(companion).await;
+                if self.pause.is_some() {
+                    break;
+                }
+            }
         }
         Outcome::Ended
     }
 
     /// Answers whether the collector has it now.
-    async fn send_all(&mut self, id: &ObjectId, upload: Upload) -> bool {
+    async fn send_all(&mut self, upload: Upload) -> bool {
+        let id = &upload.id.clone();
         let started = Instant::now();
         let (size, limit, path) = (upload.size, self.config.max_bytes, upload.path.clone());
         let sent = if size > limit {
             Err(UploadError::TooLarge { size, limit })
         } else {
-            self.send(id, upload).await
+            self.send(upload).await
         };
         let counters = &self.shared.counters;
         match sent {
-            Ok(response) if !response.duplicate => {
+            Ok(Some(sent)) => {
                 add(&counters.uploads_done, 1);
-                let took = started.elapsed();
-                info!(object = %id, path, size, ?took, "object uploaded");
+                let (took, left_out) = (started.elapsed(), size.saturating_sub(sent));
+                info!(object = %id, path, size, left_out, ?took, "object uploaded");
             }
-            Ok(_) => {
+            Ok(None) => {
                 add(&counters.uploads_duplicate, 1);
                 debug!(object = %id, "collector had the object already");
             }
@@ -323,6 +373,7 @@ impl Uploader {
                 return false;
             }
         }
+        self.backoff.reset();
         true
     }
 
@@ -333,6 +384,9 @@ impl Uploader {
         if !refused {
             // Whatever went wrong, the next upload starts on a fresh connection.
             self.channel = None;
+        }
+        if error.is_of_collector() {
+            self.pause = Some(self.backoff.next());
         }
         if let Some(left_out) = self.failures.admit(error.kind(), now()) {
             warn!(
@@ -350,11 +404,7 @@ impl Uploader {
         Ok(joined.map_err(io::Error::other)??)
     }
 
-    async fn send(
-        &mut self,
-        id: &ObjectId,
-        upload: Upload,
-    ) -> Result<v1::UploadResponse, UploadError> {
+    async fn send(&mut self, upload: Upload) -> Result<Option<u64>, UploadError> {
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
             None => {
@@ -364,13 +414,25 @@ impl Uploader {
             }
         };
         let client = ObjectServiceClient::new(channel);
-        let bytes = &self.shared.counters.upload_bytes;
-        transfer::transfer(client, id, upload, &mut self.rate, self.config.stall, bytes).await
+        let sent_bytes = &self.shared.counters.upload_bytes;
+        let way = transfer::Transfer { rate: &mut self.rate, stall: self.config.stall, sent_bytes };
+        transfer::transfer(client, upload, way).await
     }
 }
 
 fn collector(fault: &Fault) -> UploadError {
     UploadError::Collector(format!("{}: {}", fault.cause.sentence(), fault.detail))
+}
+
+/// What a call says that was answered with an error.
+fn refused(status: Status) -> UploadError {
+    match status.code() {
+        // What it says of this very object, or that another host has gone on with it.
+        Code::InvalidArgument | Code::FailedPrecondition => {
+            UploadError::Unacceptable(status.message().to_owned())
+        }
+        _ => collector(&Fault::from(status)),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! Opens a sealed batch and reads from it what the rest needs. CPU work; pure.
 
-use std::collections::HashMap;
-
 use fleetprof_proto::{
-    batch::{self, Batch, Limits, MAX_ACCOUNTING_BYTES, OpenError},
+    batch::{self, Limits, MAX_ACCOUNTING_BYTES, OpenError},
     ids::{BatchId, InstanceId, ObjectId},
     labels,
     v1::SealedBatch,
@@ -98,7 +96,8 @@ pub(super) fn examine(
     if size > MAX_ACCOUNTING_BYTES {
         return Err(Refused::Accounting { size });
     }
-    let objects = hottest_objects(&batch);
+    let objects = batch.hottest_objects().into_iter();
+    let objects = objects.map(|(object, _, path)| (object, path.to_owned())).collect();
     let host = batch.labels().find(|(name, _)| *name == labels::HOST).map(|(_, host)| host);
     let batch = NewBatch {
         id,
@@ -120,35 +119,4 @@ fn version_of(id: BatchId, sender: &Sender) -> String {
 pub(super) fn cut(text: &str) -> String {
     let end = (0..=MAX_HOST_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text[..end.unwrap_or(0)].to_owned()
-}
-
-/// The objects that frames of sampled stacks lie in, by the CPU time that passed in or below them.
-fn hottest_objects(batch: &Batch) -> Vec<(ObjectId, String)> {
-    let mut stacks = vec![0_u64; batch.stack_count()];
-    for row in batch.samples() {
-        if let Some(nanos) = stacks.get_mut(row.stack) {
-            *nanos = nanos.saturating_add(row.nanos);
-        }
-    }
-    // A parent stands before its children, so one pass from the end sums up whole subtrees.
-    let mut by_row: HashMap<usize, u64> = HashMap::new();
-    for stack in (1..stacks.len()).rev() {
-        let nanos = stacks[stack];
-        let Some((parent, frame)) = batch.stack_node(stack).filter(|_| nanos > 0) else { continue };
-        stacks[parent] = stacks[parent].saturating_add(nanos);
-        let sum = by_row.entry(frame).or_default();
-        *sum = sum.saturating_add(nanos);
-    }
-    let mut by_object: HashMap<ObjectId, (u64, &str)> = HashMap::new();
-    for (frame, nanos) in by_row {
-        let frame = batch.frame(frame);
-        if let Ok(object) = frame.locate() {
-            let (sum, _) = by_object.entry(object).or_insert((0, frame.path));
-            *sum = sum.saturating_add(nanos);
-        }
-    }
-    let mut objects: Vec<_> = by_object.into_iter().collect();
-    objects
-        .sort_unstable_by(|(a, (more, _)), (b, (less, _))| less.cmp(more).then_with(|| a.cmp(b)));
-    objects.into_iter().map(|(object, (_, path))| (object, path.to_owned())).collect()
 }

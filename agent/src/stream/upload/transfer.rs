@@ -1,5 +1,8 @@
 //! One upload: a thread that may block reads and packs chunks, a pump paces them, the call sends them.
 //!
+//! Before that the collector is asked what it needs: nothing is sent that it has, that has no room, or that
+//! came before an earlier upload broke off, here or on another host, if this file begins the same.
+//!
 //! At most three chunks are in memory here, whatever the size of the object.
 //!
 //! A server cannot tell a call that was cancelled from one that ended (tonic shows both as the end of
@@ -7,29 +10,45 @@
 //! the reader has seen the end of the object, and a failed upload is always short.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, SeekFrom},
     sync::atomic::AtomicU64,
+    thread,
     time::Duration,
 };
 
 use fleetprof_proto::{
     chunk::pack,
-    ids::ObjectId,
     v1::{self, object_service_client::ObjectServiceClient},
 };
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::mpsc,
     task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
-use super::{Upload, UploadError, collector};
-use crate::stream::{client::Fault, shared::add};
+use super::{ReadSeek, Upload, UploadError, refused};
+use crate::stream::shared::add;
 
 /// A quarter of what the protocol allows: smaller steps pace more evenly.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Pause after each chunk that is only compared: it shall not take a whole CPU.
+const COMPARING_PAUSE: Duration = Duration::from_millis(1);
+
+/// What an upload is about.
+pub(super) struct Transfer<'a> {
+    pub(super) rate: &'a mut Rate,
+    pub(super) stall: Duration,
+    pub(super) sent_bytes: &'a AtomicU64,
+}
+
+/// The first bytes of an object, which the collector has.
+struct Kept {
+    bytes: u64,
+    sha256: Vec<u8>,
+}
 
 /// Spreads bytes over time.
 #[derive(Debug)]
@@ -54,25 +73,40 @@ impl Rate {
     }
 }
 
-/// Uploads one object.
+/// Uploads one object. Answers how many of its bytes were sent; `None` when the collector has it.
 pub(super) async fn transfer(
     mut client: ObjectServiceClient<Channel>,
-    id: &ObjectId,
     upload: Upload,
-    rate: &mut Rate,
-    stall: Duration,
-    sent_bytes: &AtomicU64,
-) -> Result<v1::UploadResponse, UploadError> {
+    way: Transfer<'_>,
+) -> Result<Option<u64>, UploadError> {
+    let Transfer { rate, stall, sent_bytes } = way;
+    let Upload { id, format, size, path, level, reader, companions: _ } = upload;
     let header = v1::UploadHeader {
-        id: Some(id.into()),
-        format: upload.format.into(),
-        size: upload.size,
-        path: upload.path,
+        id: Some((&id).into()),
+        format: format.into(),
+        size,
+        path,
+        level: level.unwrap_or_default().into(),
+        ..v1::UploadHeader::default()
     };
+    let prepared = prepare(&mut client, header.clone(), stall).await?;
+    if prepared.duplicate {
+        return Ok(None);
+    }
+    let kept = Kept { bytes: prepared.kept, sha256: prepared.kept_sha256 };
+    // A thread that may block; what is compared is bounded by what was sent once.
+    let compared = spawn_blocking(move || go_to_end_of(reader, &kept).map(|it| (it, kept)));
+    let compared = timeout(stall, compared).await.map_err(|_| UploadError::Stalled(stall))?;
+    let ((reader, left_out), kept) = compared.map_err(io::Error::other)??;
+    let header = if left_out == 0 {
+        header
+    } else {
+        v1::UploadHeader { kept: left_out, kept_sha256: kept.sha256, ..header }
+    };
+    let rest = size.saturating_sub(left_out);
     let (chunk_sender, chunks) = mpsc::channel(1);
-    let (size, reader) = (upload.size, upload.reader);
     // Ends by itself when `chunks` is dropped: at its next chunk at the latest.
-    spawn_blocking(move || read_chunks(reader, size, &chunk_sender));
+    spawn_blocking(move || read_chunks(reader, rest, &chunk_sender));
     let (requests, receiver) = mpsc::channel(1);
     let pump = Pump { chunks, requests, stall, sent_bytes };
     let mut pump = Box::pin(pump.run(v1::upload_request::Message::Header(header), rate));
@@ -85,7 +119,49 @@ pub(super) async fn transfer(
         }
         response = &mut call => response,
     };
-    response.map(tonic::Response::into_inner).map_err(|status| collector(&Fault::from(status)))
+    let response = response.map_err(refused)?.into_inner();
+    Ok((!response.duplicate).then_some(rest))
+}
+
+/// Asks what of an object the collector needs. One that does not know the question gets everything.
+async fn prepare(
+    client: &mut ObjectServiceClient<Channel>,
+    header: v1::UploadHeader,
+    stall: Duration,
+) -> Result<v1::PrepareUploadResponse, UploadError> {
+    let request = v1::PrepareUploadRequest { header: Some(header) };
+    let answer = timeout(stall, client.prepare(request)).await;
+    match answer.map_err(|_| UploadError::Stalled(stall))? {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if status.code() == Code::Unimplemented => {
+            Ok(v1::PrepareUploadResponse::default())
+        }
+        Err(status) => Err(refused(status)),
+    }
+}
+
+/// Reads as much as the collector has. If it is the same, goes on behind it, else at the start again;
+/// answers where that is.
+fn go_to_end_of(
+    mut reader: Box<dyn ReadSeek>,
+    kept: &Kept,
+) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+    let (mut hasher, mut left) = (Sha256::new(), kept.bytes);
+    while left > 0 {
+        let chunk = read_up_to(&mut reader, left.min(CHUNK_BYTES as u64))?;
+        if chunk.is_empty() {
+            break;
+        }
+        hasher.update(&chunk);
+        left -= chunk.len() as u64;
+        thread::sleep(COMPARING_PAUSE);
+    }
+    let is_same = left == 0 && kept.sha256 == hasher.finalize().as_slice();
+    if kept.bytes > 0 && !is_same {
+        reader.seek(SeekFrom::Start(0))?;
+        return Ok((reader, 0));
+    }
+    Ok((reader, kept.bytes))
 }
 
 struct Pump<'a> {
@@ -136,7 +212,7 @@ impl Pump<'_> {
 
 /// Reads `size` bytes in chunks and packs them. The last one, or an error, comes after a look past the end.
 fn read_chunks(
-    mut reader: Box<dyn Read + Send>,
+    mut reader: Box<dyn ReadSeek>,
     size: u64,
     chunks: &mpsc::Sender<Result<Vec<u8>, UploadError>>,
 ) {
