@@ -151,6 +151,7 @@ async fn upload(url: &str, file: &Path, copy: u8) {
         format: ObjectFormat::Elf.into(),
         size: bytes.len() as u64,
         path: format!("/bench/{copy}"),
+        ..UploadHeader::default()
     };
     let mut messages = vec![upload_request::Message::Header(header)];
     for chunk in bytes.chunks(CHUNK) {
