@@ -147,16 +147,8 @@ impl Collector {
             CpuPool::new(config.objects.max_uploads),
             metrics.clone(),
         );
-        let lookups = LookupParts {
-            catalog: catalog.clone(),
-            conversions: conversions.clone(),
-            wants: wants.clone(),
-            objects: config.objects.clone(),
-            config: config.debuginfod.clone(),
-            scratch: data_dir.scratch(),
-            metrics: metrics.clone(),
-        };
-        let (lookups, lookups_task) = Lookups::start(lookups, stop.clone())?;
+        let lookups = lookup_parts(&config, &data_dir, &catalog, &conversions, &wants, &metrics);
+        let (lookups, looking) = Lookups::start(lookups, stop.clone())?;
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
@@ -188,7 +180,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub, lookups_task],
+            background: [health, scrub, looking],
             store,
             _data_dir: data_dir,
         })
@@ -270,6 +262,25 @@ fn conversions(
         metrics: metrics.clone(),
     };
     Conversions::start(parts).map_err(StartError::Threads)
+}
+
+fn lookup_parts(
+    config: &Config,
+    data_dir: &DataDir,
+    catalog: &Catalog,
+    conversions: &Conversions,
+    wants: &Wants,
+    metrics: &Metrics,
+) -> LookupParts {
+    LookupParts {
+        catalog: catalog.clone(),
+        conversions: conversions.clone(),
+        wants: wants.clone(),
+        objects: config.objects.clone(),
+        config: config.debuginfod.clone(),
+        scratch: data_dir.scratch(),
+        metrics: metrics.clone(),
+    }
 }
 
 fn add_services(

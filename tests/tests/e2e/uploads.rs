@@ -37,7 +37,8 @@ fn companions_of_a_binary_are_uploaded() {
         cli::run(lab.port(), &args)
     };
     let said = upload(&["app", "left", "shared"]).success("objects upload");
-    for words in ["app.dwp: uploaded, split units of file-gnu-", "shared: uploaded, debug file of"] {
+    for words in ["app.dwp: uploaded, split units of file-gnu-", "shared: uploaded, debug file of"]
+    {
         assert!(said.contains(words), "{said}");
     }
     for (name, source) in [("app", "split"), ("left", "shared")] {
