@@ -154,16 +154,8 @@ impl Collector {
             metrics.clone(),
         )
         .map_err(StartError::Uploads)?;
-        let lookups = LookupParts {
-            catalog: catalog.clone(),
-            conversions: conversions.clone(),
-            wants: wants.clone(),
-            objects: config.objects.clone(),
-            config: config.debuginfod.clone(),
-            scratch: data_dir.scratch(),
-            metrics: metrics.clone(),
-        };
-        let (lookups, lookups_task) = Lookups::start(lookups, stop.clone())?;
+        let lookups = lookup_parts(&config, &data_dir, &catalog, &conversions, &wants, &metrics);
+        let (lookups, looking) = Lookups::start(lookups, stop.clone())?;
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
@@ -199,7 +191,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub, quality, lookups_task, sweep],
+            background: [health, scrub, quality, looking, sweep],
             store,
             _data_dir: data_dir,
         })
@@ -281,6 +273,25 @@ fn conversions(
         metrics: metrics.clone(),
     };
     Conversions::start(parts).map_err(StartError::Threads)
+}
+
+fn lookup_parts(
+    config: &Config,
+    data_dir: &DataDir,
+    catalog: &Catalog,
+    conversions: &Conversions,
+    wants: &Wants,
+    metrics: &Metrics,
+) -> LookupParts {
+    LookupParts {
+        catalog: catalog.clone(),
+        conversions: conversions.clone(),
+        wants: wants.clone(),
+        objects: config.objects.clone(),
+        config: config.debuginfod.clone(),
+        scratch: data_dir.scratch(),
+        metrics: metrics.clone(),
+    }
 }
 
 fn add_services(

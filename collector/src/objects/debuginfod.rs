@@ -156,7 +156,7 @@ impl Lookup {
                 let lookup = self.clone();
                 running.spawn(async move {
                     let outcome = lookup.find(&target).await;
-                    lock(&lookup.plan).done(&target, outcome, Instant::now());
+                    lock(&lookup.plan).done(&target, &outcome, Instant::now());
                 });
             }
             tokio::select! {

@@ -98,13 +98,13 @@ impl Plan {
     }
 
     /// Notes what became of one that was running.
-    pub(super) fn done(&mut self, target: &Target, outcome: Outcome, now: Instant) {
+    pub(super) fn done(&mut self, target: &Target, outcome: &Outcome, now: Instant) {
         let pauses = self.pauses;
         if let Some(state) = self.targets.get_mut(target) {
-            state.done(&outcome, pauses, now);
+            state.done(outcome, pauses, now);
         }
         // Nobody else brought the binary: nobody else will bring its debug information.
-        if outcome == Outcome::Got && target.what == What::Executable {
+        if *outcome == Outcome::Got && target.what == What::Executable {
             let debug = Target { what: What::DebugInfo, ..target.clone() };
             self.targets.entry(debug).or_insert_with(|| State::new(now));
         }

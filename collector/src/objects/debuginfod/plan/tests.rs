@@ -35,7 +35,7 @@ fn files_are_asked_for_once_when_nobody_brings_them() {
     plan.update([debug(1), debug(2)].into(), due);
     assert_eq!((plan.next(due), plan.next(due + HOUR)), (Some(debug(2)), None));
 
-    plan.done(&debug(1), Outcome::Got, due);
+    plan.done(&debug(1), &Outcome::Got, due);
     plan.update([debug(1)].into(), due);
     assert_eq!(plan.next(due + 100 * HOUR), None, "asking again would give the same");
     assert_eq!(plan.says(&debug(3).id), None);
@@ -60,7 +60,7 @@ fn negative_answers_are_remembered() {
         let (mut plan, now) = (plan(Duration::ZERO), Instant::now());
         plan.update([debug(1)].into(), now);
         assert_eq!(plan.next(now), Some(debug(1)));
-        plan.done(&debug(1), outcome, now);
+        plan.done(&debug(1), &outcome, now);
         assert_eq!(plan.next(now + HOUR - SECOND), None);
         assert_eq!(plan.says(&debug(1).id), Some(said));
         assert_eq!(plan.next(now + HOUR), Some(debug(1)));
@@ -74,15 +74,15 @@ fn failures_are_tried_again_ever_more_rarely() {
     plan.update([debug(1)].into(), now);
     for failure in 0..20 {
         assert_eq!(plan.next(now), Some(debug(1)));
-        plan.done(&debug(1), Outcome::Failed("away".to_owned()), now);
+        plan.done(&debug(1), &Outcome::Failed("away".to_owned()), now);
         let pause = PAUSE * 2_u32.pow(failure.min(MAX_DOUBLINGS));
         assert_eq!(plan.next(now + pause - SECOND), None, "{failure}");
         now += pause;
     }
     assert_eq!(plan.next(now), Some(debug(1)));
-    plan.done(&debug(1), Outcome::Absent, now);
+    plan.done(&debug(1), &Outcome::Absent, now);
     assert_eq!(plan.next(now + HOUR), Some(debug(1)));
-    plan.done(&debug(1), Outcome::Failed("away".to_owned()), now);
+    plan.done(&debug(1), &Outcome::Failed("away".to_owned()), now);
     assert_eq!(plan.next(now + PAUSE), Some(debug(1)));
 }
 
@@ -94,7 +94,7 @@ fn debug_information_follows_its_binary() {
     plan.update([binary.clone()].into(), now);
     let due = now + PATIENCE;
     assert_eq!(plan.next(due), Some(binary.clone()));
-    plan.done(&binary, Outcome::Got, due);
+    plan.done(&binary, &Outcome::Got, due);
     plan.update([debug(1)].into(), due);
     assert_eq!(plan.next(due), Some(debug(1)));
 }
