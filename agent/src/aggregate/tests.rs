@@ -5,12 +5,13 @@ use std::sync::{
 
 use fleetprof_abi::ResultCode;
 use fleetprof_proto::{
+    batch::SourceName,
     ids::{BuildId, BuildIdKind, ObjectKind},
     v1::UnresolvedReason,
 };
 
 use super::*;
-use crate::object::CodeObject;
+use crate::{jit::FrameSource, object::CodeObject};
 
 const SECOND: u64 = 1_000_000_000;
 const WINDOW: u64 = 10 * SECOND;
@@ -260,4 +261,30 @@ fn a_flushed_window_ends_now() {
     time.set(START + 3 * SECOND);
     let span = aggregator.flush().unwrap().span();
     assert_eq!(span.end_unix_nanos - span.start_unix_nanos, 3_000_000_000);
+}
+
+/// Check that a frame that its process's runtime named is that name in the batch, once, wherever the
+/// code lies, and that the same name at another line is another frame.
+#[test]
+fn frames_with_a_name_are_one_frame_for_each_name_and_line() {
+    let time = Time::new();
+    let mut aggregator = time.aggregator(1000);
+    let jit = Arc::new(CodeObject::new(ObjectKind::Anonymous, None, "[jit]".into()));
+    let named = |line| {
+        let source = FrameSource {
+            function: "int Foo.bar(int)".into(),
+            file: Some("Foo.java".into()),
+            line,
+        };
+        NormalizedFrame { source: Some(Arc::new(source)), ..frame(&jit, 0) }
+    };
+    for line in [7, 7, 8] {
+        let frames = [frame(&object(1, "/x"), 1), named(line)];
+        assert!(aggregator.add(&sample(&process(1), START + 5, &frames), service).is_none());
+    }
+    let batch = batch(aggregator.close(START + WINDOW).unwrap());
+    let names: Vec<_> = (1..batch.frame_count()).map(|row| batch.frame(row).name).collect();
+    let name = |line| SourceName { function: "int Foo.bar(int)", file: Some("Foo.java"), line };
+    assert_eq!(names, [None, Some(name(7)), Some(name(8))]);
+    assert_eq!(batch.samples().map(|row| row.count).max(), Some(2));
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, ErrorKind::PermissionDenied, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -130,6 +130,10 @@ impl Source {
         };
         let file = opened.map_err(|error| match error {
             OpenError::NotAFile => FollowError::Refused,
+            // That is nobody's choice but who started the agent with too few privileges.
+            OpenError::Unreachable { error, .. } if error.kind() == PermissionDenied => {
+                FollowError::Io(error)
+            }
             error => FollowError::Missing(error),
         })?;
         // Whoever else may write into a process's /tmp must not name its functions.
