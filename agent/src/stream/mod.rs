@@ -291,6 +291,7 @@ impl Delivery {
         self.handle.shared.hurry();
         self.phase.send_replace(Phase::Drain);
         self.uploader.abort();
+        self.looker.abort();
         if timeout_at(end, &mut self.client).await.is_err() {
             self.client.abort();
         }

@@ -1,6 +1,6 @@
 //! Names that come from a build pipeline, for code that ran before.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use fleetprof_tests::{
     agent::Agent,
@@ -85,15 +85,10 @@ fn a_build_pipeline_names_what_ran_before() {
     assert!(named(&functions(&lab)));
 }
 
-// Check that a stripped program's separate debug file, which only its host has, reaches the collector
-// with it: functions and lines.
-#[test]
-fn debug_files_come_with_their_binaries() {
-    let _machine = machine();
-    let lab = Lab::new();
+/// A stripped program in the lab, and where its debug file is looked for: it is not there yet.
+fn stripped(lab: &Lab) -> (PathBuf, PathBuf, PathBuf) {
     let in_lab = |name: &str| lab.path().join(name);
-    let (program, debug) = (in_lab(NAME), in_lab(".debug").join("pipeline.debug"));
-    fs::create_dir(in_lab(".debug")).expect("created");
+    let (program, debug) = (in_lab(NAME), in_lab("pipeline.debug"));
     fs::copy(Program::C.path(), &program).expect("copied");
     let objcopy = |arguments: &[&std::ffi::OsStr]| {
         let status = Command::new("objcopy").args(arguments).status();
@@ -102,20 +97,62 @@ fn debug_files_come_with_their_binaries() {
     objcopy(&["--only-keep-debug".as_ref(), program.as_os_str(), debug.as_os_str()]);
     let link = format!("--add-gnu-debuglink={}", debug.display());
     objcopy(&["--strip-all".as_ref(), link.as_ref(), program.as_os_str()]);
+    let place = in_lab(".debug").join("pipeline.debug");
+    fs::create_dir(in_lab(".debug")).expect("created");
+    (program, debug, place)
+}
+
+/// Waits until the program has lines.
+fn until_lines(lab: &Lab) -> Value {
+    wait::until("lines", 2 * SOON, || {
+        let symbols = cli::json(lab.port(), &["status", "--symbols"]);
+        let row = cli::rows(&symbols).iter().find(|row| row["service"] == NAME)?.clone();
+        (row["with_lines"].as_u64() > Some(0)).then_some(row)
+    })
+}
+
+// Check that a stripped program's separate debug file, which only its host has, reaches the collector
+// with it: functions and lines.
+#[test]
+fn debug_files_come_with_their_binaries() {
+    let _machine = machine();
+    let lab = Lab::new();
+    let (program, debug, place) = stripped(&lab);
+    fs::rename(debug, place).expect("moved");
 
     let _collector = lab.collector();
     let agent = Agent::start(&lab.options().at(199));
     let mut burning = Burning::start_file(&program, 1, &[]);
-    let lines = wait::until("lines", 2 * SOON, || {
-        let symbols = cli::json(lab.port(), &["status", "--symbols"]);
-        let row = cli::rows(&symbols).iter().find(|row| row["service"] == NAME)?.clone();
-        (row["with_lines"].as_u64() > Some(0)).then_some(row)
-    });
+    let lines = until_lines(&lab);
     let report = burning.stop();
     let names = functions(&lab);
     assert!(report.shares().keys().any(|hot| names.iter().any(|name| name == hot)), "{lines}");
     let objects = cli::json(lab.port(), &["objects", "--state", "ready"]);
     let path = program.to_string_lossy();
     assert!(cli::row(&objects, "path", &path).is_some(), "{path} is not in {objects}");
+    agent.stop();
+}
+
+// Check that a debug file that is installed after its stripped program was uploaded gives old samples
+// lines, and that an agent looks for it while the program runs.
+#[test]
+fn debug_files_that_come_later_are_uploaded() {
+    let _machine = machine();
+    let lab = Lab::new();
+    let (program, debug, place) = stripped(&lab);
+    let _collector = lab.collector();
+    let agent = Agent::start(&lab.options().at(199).with(&["--look-again", "2s"]));
+    let mut burning = Burning::start_file(&program, 1, &[]);
+    let path = program.to_string_lossy();
+    wait::until("the stripped program is there", 2 * SOON, || {
+        let ready = cli::json(lab.port(), &["objects", "--state", "ready"]);
+        let object = cli::row(&ready, "path", &path)?.clone();
+        let sources = object["sources"].as_array().expect("an array");
+        assert!(!sources.contains(&Value::from("dwarf")), "{object}");
+        Some(())
+    });
+    fs::rename(debug, place).expect("installed");
+    until_lines(&lab);
+    burning.stop();
     agent.stop();
 }

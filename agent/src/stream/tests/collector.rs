@@ -17,6 +17,7 @@ use fleetprof_proto::{
         push_request, push_response,
     },
 };
+use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::{
     Stream, StreamExt as _,
@@ -65,6 +66,22 @@ pub(super) struct Books {
     /// Answer uploads at once as duplicates.
     pub(super) has_all_objects: bool,
     pub(super) fail_uploads: bool,
+    /// What every question before an upload is answered with.
+    pub(super) prepare: Preparation,
+    /// The answer to a Hello says that offers are taken.
+    pub(super) takes_offers: bool,
+    pub(super) offers: Vec<v1::ObjectOffer>,
+}
+
+/// What the collector says before an upload.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Preparation {
+    /// It is of a version that does not know the question.
+    #[default]
+    Unknown,
+    Refuse(Code),
+    /// It has these first bytes.
+    Kept(Vec<u8>),
 }
 
 type Responses = mpsc::UnboundedSender<Result<v1::PushResponse, Status>>;
@@ -187,7 +204,16 @@ impl Service {
         while let Some(Ok(request)) = requests.next().await {
             match request.message.unwrap() {
                 push_request::Message::Hello(hello) => {
-                    self.books.lock().unwrap().hellos.push(hello);
+                    let mut books = self.books.lock().unwrap();
+                    books.hellos.push(hello);
+                    if books.takes_offers {
+                        let welcome = v1::Welcome { takes_offers: true };
+                        let message = Some(push_response::Message::Welcome(welcome));
+                        let _stream_may_be_gone = responses.send(Ok(v1::PushResponse { message }));
+                    }
+                }
+                push_request::Message::OfferObjects(offers) => {
+                    self.books.lock().unwrap().offers.extend(offers.objects);
                 }
                 push_request::Message::Batch(sealed) => {
                     if !self.take(&sealed, &responses) {
@@ -246,6 +272,21 @@ impl ObjectService for Service {
         Err(Status::unimplemented("agents do not list objects"))
     }
 
+    async fn prepare(
+        &self,
+        _: Request<v1::PrepareUploadRequest>,
+    ) -> Result<Response<v1::PrepareUploadResponse>, Status> {
+        match self.books.lock().unwrap().prepare.clone() {
+            Preparation::Unknown => Err(Status::unimplemented("of a later version")),
+            Preparation::Refuse(code) => Err(Status::new(code, "as planned")),
+            Preparation::Kept(bytes) => Ok(Response::new(v1::PrepareUploadResponse {
+                duplicate: false,
+                kept: bytes.len() as u64,
+                kept_sha256: Sha256::digest(&bytes).to_vec(),
+            })),
+        }
+    }
+
     async fn upload(
         &self,
         request: Request<Streaming<v1::UploadRequest>>,
@@ -273,6 +314,12 @@ impl ObjectService for Service {
             }
         }
         let header: v1::UploadHeader = header.unwrap();
+        if let Preparation::Kept(bytes) = &self.books.lock().unwrap().prepare
+            && header.kept > 0
+        {
+            assert_eq!(header.kept_sha256, Sha256::digest(bytes).as_slice());
+            content.splice(..0, bytes.iter().copied());
+        }
         if header.size != content.len() as u64 {
             return Err(Status::invalid_argument("another size than announced"));
         }

@@ -32,7 +32,7 @@ async fn cause_at(url: &str) -> Cause {
         in_flight_bytes: 1,
     };
     let shared = Arc::new(Shared::new(limits, Arc::default()));
-    let mut client = Client::new(config, shared, None, Arc::default(), phase);
+    let mut client = Client::new(config, shared, None, Arc::default(), Arc::default(), phase);
     let fault = client.connection().await.unwrap_err();
     eprintln!("{url}: {fault:?}");
     assert!(!fault.detail.is_empty());
