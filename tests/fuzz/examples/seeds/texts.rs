@@ -66,6 +66,8 @@ const COMPILERS: &[&str] = &[
     "_ZN12_GLOBAL__N_1L1fEPKcz\0_ZTV1A\0_ZGVZ1fvE1x\0_ZNKSt8functionIFvvEEclEv.cold\0__Z1fv\0i",
     "_ZZ1fvENKUlT_E_clIiEEDaS_\0_Z1fIXadL_Z1gvEEEvv\0_Z1fDpT_\0_ZN1AcvT_IiEEv\0_ZNSs4swapERSs\0_Z1fU8__vectorf",
     "_ZN1aIXsrN1b1cE1dEE1eEv\0_Z1fILi3ELb1EEvv\0_Z1fDTcl1gfp_EE\0_ZlsRSoRK1A\0_ZNO1A1fEv\0_RMC0INtC0AKj8_E\0_RYC0TC0",
+    "_D3foo6__ctorMFNeAyaKiZC3foo1C\0_D1a__T1fVAyaa3_686921VdeN1PN2TFNbiZvX1gZQbFHiAhDxFMPiZvXv\0_D1a1fFHiiHQeQgZv",
+    "_D1a__T1fS_D1a1gFiZvVS1a1PS2i1nVHiiA1i1i2VwwZ1fMyFNkMG4iNhG4fB2iaYv.part.0\0_DThn16_3foo6__initZ\0_D3fooMQb",
 ];
 
 /// Of `/proc/PID`.
