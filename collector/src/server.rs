@@ -172,17 +172,16 @@ impl Collector {
             metrics: metrics.clone(),
             start_unix_nanos: clock::unix_nanos(),
         });
-        let uploads = objects.clone();
+        let sweep = tokio::spawn(sweep(objects.clone(), stop.clone()));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let grpc = Routes::new(health_service);
         let router = add_services(grpc, ingest, objects, &queries)?.into_axum_router();
-        let watch = symbol_quality::watch(queries.clone(), metrics.frames.clone(), stop.clone());
-        let quality = tokio::spawn(watch);
+        let quality = symbol_quality::watch(queries.clone(), metrics.frames.clone(), stop.clone());
+        let quality = tokio::spawn(quality);
         let web = http::Web::new(queries, store.clone(), catalog, wants, metrics);
         let router = router.merge(http::routes(web)).fallback(http::fallback);
         health::begin(&reporter).await;
         let health = tokio::spawn(health::watch(store.clone(), reporter, stop.clone()));
-        let sweep = tokio::spawn(sweep(uploads, stop.clone()));
         Ok(Self {
             config,
             listener,

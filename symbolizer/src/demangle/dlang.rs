@@ -274,7 +274,7 @@ impl<'a> Parser<'a> {
             b'Q' if part == Part::Symbol => {
                 let target = self.reference()?;
                 self.is_typed = true;
-                self.elsewhere(target, |there| there.function())?
+                self.elsewhere(target, Self::function)?
             }
             _ => self.function()?,
         };

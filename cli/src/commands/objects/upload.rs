@@ -102,6 +102,7 @@ async fn upload(session: &Session, what: &ToSend) -> Result<UploadResponse, Fail
         path: shown.to_string_lossy().into_owned(),
         format: whose.as_ref().map_or(ObjectFormat::Unspecified, |_| ObjectFormat::ElfSplit).into(),
         id: whose,
+        ..UploadHeader::default()
     };
     let (requests, queue) = mpsc::channel(AHEAD);
     let sent = Arc::new(AtomicU64::new(0));

@@ -19,7 +19,7 @@ impl Parser<'_> {
             return self.peek();
         }
         let target = self.peek_reference()?;
-        self.elsewhere(target, |there| there.kind_of_type())
+        self.elsewhere(target, Self::kind_of_type)
     }
 
     fn value(&mut self, kind: u8, name: &str, out: &mut String) -> Option<()> {
