@@ -250,8 +250,9 @@ impl Catalog {
         (stored.shared, stored.level) = (shared, None);
         self.renew(id, &mut stored);
         self.shared.used().change(before, stored.all_bytes());
+        let has_no_binary = stored.file.is_none();
         objects.insert(id.clone(), stored);
-        if format == Format::Debug {
+        if format == Format::Debug && has_no_binary {
             self.renew_sharing(&mut objects, id);
         }
         Ok(true)

@@ -47,9 +47,13 @@ impl Catalog {
     /// Objects that a new file of `id` gives another table.
     pub(in crate::objects) fn waiting_for(&self, id: &ObjectId) -> Vec<ToConvert> {
         let objects = self.shared.read();
-        let concerned = |(other, stored): &(&ObjectId, &Stored)| *other == id || stored.shares(id);
-        let concerned = objects.iter().filter(concerned);
-        concerned.filter_map(|(id, stored)| self.job(&objects, id, stored)).collect()
+        let Some(stored) = objects.get(id) else { return Vec::new() };
+        if stored.file.is_some() {
+            // Nobody else needs it: to look for them takes longer than all the rest.
+            return self.job(&objects, id, stored).into_iter().collect();
+        }
+        let sharing = objects.iter().filter(|(_, stored)| stored.shares(id));
+        sharing.filter_map(|(id, stored)| self.job(&objects, id, stored)).collect()
     }
 
     /// The file that an object needs parts of.
