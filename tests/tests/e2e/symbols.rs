@@ -88,7 +88,8 @@ fn a_build_pipeline_names_what_ran_before() {
 /// A stripped program in the lab, and where its debug file is looked for: it is not there yet.
 fn stripped(lab: &Lab) -> (PathBuf, PathBuf, PathBuf) {
     let in_lab = |name: &str| lab.path().join(name);
-    let (program, debug) = (in_lab(NAME), in_lab("pipeline.debug"));
+    let (program, debug) = (in_lab(NAME), in_lab("elsewhere").join("pipeline.debug"));
+    fs::create_dir(in_lab("elsewhere")).expect("created");
     fs::copy(Program::C.path(), &program).expect("copied");
     let objcopy = |arguments: &[&std::ffi::OsStr]| {
         let status = Command::new("objcopy").args(arguments).status();
