@@ -252,6 +252,10 @@ impl Asker {
         let mut room = shared.room(self.id, now);
         let mut asked = Vec::new();
         for id in objects {
+            // The first one was looked for before the lock was had: it may have come since, for good.
+            if is_missing && self.wants.catalog.contains(id) {
+                continue;
+            }
             let want = shared.entry(id, now);
             want.seen = now;
             want.is_missing |= is_missing;
