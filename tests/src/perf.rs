@@ -36,12 +36,14 @@ impl Recording {
         Self::start_of(&["-a"], frequency)
     }
 
-    /// The same of one process.
+    /// The same of some processes. What others map, perf's `script` does not have to read: it dies of
+    /// some build IDs.
     ///
     /// # Panics
     /// As [`Recording::start`].
-    pub fn of_process(pid: u32, frequency: u32) -> Self {
-        Self::start_of(&["-p", &pid.to_string()], frequency)
+    pub fn of_processes(pids: &[u32], frequency: u32) -> Self {
+        let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+        Self::start_of(&["-p", &pids.join(",")], frequency)
     }
 
     fn start_of(what: &[&str], frequency: u32) -> Self {

@@ -31,7 +31,7 @@ fn leaves(samples: &[&Sample]) -> HashMap<String, f64> {
 fn perf_gives_the_top_functions_the_same_shares() {
     let _machine = machine();
     let mut burning = [Program::C, Program::Syscalls].map(|program| Burning::start(program, 1));
-    let recording = Recording::start(997);
+    let recording = Recording::of_processes(&burning.each_ref().map(Burning::pid), 997);
     let recorded = record(Duration::from_secs(8), &["--frequency", "991"]);
     let seen = recording.finish(&burning.each_ref().map(Burning::name));
     burning.iter_mut().for_each(|it| {

@@ -125,7 +125,7 @@ fn a_perf_map_names_generated_code_as_perf_does() {
     let work = tempfile::tempdir().expect("a temporary folder");
     let running = start(process::command(program(work.path())).arg("map"), work.path());
     let _map = perf_map(running.pid());
-    let recording = Recording::of_process(running.pid(), 997);
+    let recording = Recording::of_processes(&[running.pid()], 997);
     let recorded = record(Duration::from_secs(6), &FREQUENCY);
     let [seen] = recording.finish(&[NAME]);
     check_map(&recorded);

@@ -11,6 +11,8 @@ pub(crate) enum Class {
     BeyondSection,
     /// We go on with a symbol behind another one that lies within it.
     Around,
+    /// LLVM names a label within a function, we the function.
+    Label,
     /// We have the line of padding between functions, which is no function's.
     Padding,
     /// Anything else.
@@ -53,6 +55,14 @@ const EXPLANATIONS: &[Explanation] = &[
     },
     Explanation {
         objects: &[],
+        class: Class::Label,
+        most: 100,
+        because: "Assembly by hand has labels that look like symbols without a size. LLVM calls all code \
+                  behind one by its name; we keep the function whose size covers it, which debug \
+                  information names, too. Lines are the same.",
+    },
+    Explanation {
+        objects: &[],
         class: Class::Padding,
         most: 100,
         because: "The line program covers the padding between functions, the ranges of its unit do not. \
@@ -81,6 +91,13 @@ pub(crate) fn class(address: u64, ours: &[Frame], llvm: &[Frame], object: &Objec
             Class::BeyondSection
         }
         ([padding], []) if padding.function.is_empty() => Class::Padding,
+        ([function], [label])
+            if (function.line, &function.file) == (label.line, &label.file)
+                && object.covers(&function.function, address)
+                && object.is_without_size(&label.function) =>
+        {
+            Class::Label
+        }
         ([outer], []) if outer.line == 0 && object.covers(&outer.function, address) => {
             Class::Around
         }

@@ -65,6 +65,11 @@ impl ObjectFile {
         self.places.get(name).is_some_and(|places| places.iter().any(|(at, _)| inside(*at)))
     }
 
+    /// Whether there is a symbol of this name, and nothing says where it ends.
+    pub(crate) fn is_without_size(&self, name: &str) -> bool {
+        self.places.get(name).is_some_and(|places| places.iter().all(|(_, size)| *size == 0))
+    }
+
     /// Whether a symbol's size reaches to an address.
     pub(crate) fn covers(&self, name: &str, address: u64) -> bool {
         let reaches = |(at, size): &(u64, u64)| address.wrapping_sub(*at) < *size;
