@@ -68,6 +68,14 @@ pub const EXPLANATIONS: &[Explanation] = &[
                   pointer, or not at all. Our frames are marked as guesses.",
     },
     Explanation {
+        programs: &["threads-gcc"],
+        verdict: Verdict::Different,
+        most_percent: 1,
+        because: "glibc ends the unwind information of clone3 before its system call, because nothing it \
+                  could say would be true of the child: gdb and perf know no caller for the ten bytes \
+                  from there. The rule before them still holds in the parent, whose whole stack we have.",
+    },
+    Explanation {
         programs: &["rust", "throw-"],
         verdict: Verdict::NobodyKnowsMore,
         most_percent: 3,
