@@ -112,7 +112,7 @@ fn conversions(report: &mut Report) {
     let runtime = Runtime::new().expect("a runtime");
     let grpc = Grpc::connect(collector.port());
     let url = collector.url();
-    let quiet = runtime.block_on(acknowledgements(&url, tokio::time::sleep(QUIET)));
+    let quiet = runtime.block_on(acknowledgements(&url, async { tokio::time::sleep(QUIET).await }));
     let large = binaries::path("fleetprof-agent");
     let started = Instant::now();
     let bytes = fs::metadata(&large).expect("there").len() as f64 * f64::from(COPIES);
