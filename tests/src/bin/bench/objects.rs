@@ -37,6 +37,8 @@ use crate::{
 /// Longest wait for the upload and the conversion of all objects.
 const SETTLED: Duration = Duration::from_secs(240);
 const MB: f64 = 1e6;
+/// How long nothing new is wanted at the end.
+const CALM: Duration = Duration::from_secs(5);
 /// Copies of one large binary, each an object of its own.
 const COPIES: u8 = 6;
 const CHUNK: usize = 1 << 20;
@@ -59,15 +61,21 @@ fn uploads(report: &mut Report) {
     let mut agent = Agent::start(&options);
     let mut meter = Meter::new(agent.process().pid());
     let (started, before) = (Instant::now(), meter.look());
+    let mut last = started;
     let settled = || {
         meter.look();
         let objects = grpc.status().objects?;
-        (objects.stored > 0 && objects.wanted == 0 && objects.waiting == 0).then_some(())
+        if objects.stored == 0 || objects.wanted > 0 || objects.waiting > 0 {
+            last = Instant::now();
+        }
+        // Further ones are seen in the next windows.
+        (last.elapsed() >= CALM).then_some(())
     };
     if wait::within(SETTLED, settled).is_none() {
         report.note("uploads: not all objects came in time".to_owned());
     }
-    let (took, busy) = (started.elapsed(), meter.look() - before);
+    let busy = meter.look() - before;
+    let (took, until_last) = (started.elapsed(), last.duration_since(started));
     let sent = agent.try_metrics();
     let sent = sent.and_then(|it| it.sum("fleetprof_agent_upload_bytes_total")).unwrap_or(f64::NAN);
     agent.stop();
@@ -88,8 +96,8 @@ fn uploads(report: &mut Report) {
     collector.stop();
     report.add("uploads of this host: files", "MB", vec![files / MB]);
     report.add("uploads of this host: sent", "MB", vec![sent / MB]);
-    report.add("uploads of this host: until all have names", "s", vec![took.as_secs_f64()]);
-    let share = 100.0 * (busy - anyway) / took.as_secs_f64();
+    report.add("uploads of this host: until all have names", "s", vec![until_last.as_secs_f64()]);
+    let share = 100.0 * (busy - anyway) / until_last.as_secs_f64();
     report.add("uploads of this host: agent's CPU meanwhile", "% of a core", vec![share]);
 }
 
