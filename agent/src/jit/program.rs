@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     object::{Place, Registry},
-    process::{Region, parse::Status},
+    process::parse::Status,
 };
 
 /// A program that was sampled in generated code.
@@ -203,17 +203,7 @@ impl Program {
 fn jitdump_of(subject: &Subject<'_>, pids: [u32; 2]) -> Option<Place> {
     let mapping =
         subject.mappings.iter().find(|mapping| follow::is_jitdump(&mapping.path, pids))?;
-    Some(Place {
-        pid: subject.pid,
-        parent: None,
-        start: mapping.start,
-        end: mapping.end,
-        path: Arc::clone(&mapping.path),
-        file: match mapping.region {
-            Region::File(file) => Some(file),
-            Region::Identified(_) | Region::Vdso | Region::Anonymous => None,
-        },
-    })
+    Some(mapping.place(subject.pid, None))
 }
 
 // === impl Followed ===

@@ -5,18 +5,14 @@
 
 use std::{fs::File, os::unix::fs::MetadataExt as _};
 
-use fleetprof_proto::ids::{BuildId, BuildIdKind, elf_identity::sections};
+use fleetprof_proto::ids::{BuildId, BuildIdKind};
 use object::{
-    Endianness, ReadRef,
-    elf::{self, FileHeader64},
-    read::{
-        ReadCache,
-        elf::{FileHeader as _, SectionHeader as _},
-    },
+    ReadRef, elf,
+    read::{ReadCache, elf::SectionHeader as _},
 };
 
-/// Largest table of section names read, bytes.
-const MAX_NAMES_BYTES: u64 = 1 << 20;
+use super::sections::Sections;
+
 /// Longest link read, bytes: a path and a build ID.
 const MAX_LINK_BYTES: u64 = 4096 + 256;
 
@@ -60,19 +56,11 @@ pub(super) fn is_package_of(file: &File, owner: &File) -> bool {
 
 /// Where a section is, and its size.
 fn section<'data>(data: impl ReadRef<'data>, wanted: &[u8]) -> Option<(u64, u64)> {
-    let header = FileHeader64::<Endianness>::parse(data).ok()?;
-    let endian = header.endian().ok()?;
-    let table = sections(header, endian, data).ok().filter(|table| !table.is_empty())?;
-    let strings = table.get(header.shstrndx(endian, data).ok()? as usize)?;
-    if strings.sh_size(endian) > MAX_NAMES_BYTES {
-        return None;
-    }
-    let names = header.section_strings(endian, data, table).ok()?;
-    let is_it = |section: &&elf::SectionHeader64<Endianness>| {
-        section.sh_type(endian) != elf::SHT_NOBITS
-            && section.name(endian, names).is_ok_and(|name| name == wanted)
-    };
-    let found = table.iter().find(is_it)?;
+    let sections = Sections::read(data)?;
+    let endian = sections.endian;
+    let found = sections.table.iter().find(|section| {
+        section.sh_type(endian) != elf::SHT_NOBITS && sections.name(section) == wanted
+    })?;
     Some((found.sh_offset(endian), found.sh_size(endian)))
 }
 

@@ -16,6 +16,7 @@ mod memory;
 pub mod open;
 mod outline;
 pub mod registry;
+mod sections;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod upload;

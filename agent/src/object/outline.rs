@@ -12,21 +12,18 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use fleetprof_proto::ids::elf_identity::sections;
 use object::{
-    Endianness, ReadRef,
-    elf::{self, FileHeader64},
+    ReadRef, elf,
     read::{
         ReadCache,
         elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _},
     },
 };
 
+use super::sections::Sections;
+
 /// First and last bytes of a file, which its hash is made of where there is no build ID.
 const EDGE_BYTES: u64 = 4096;
-
-/// Largest table of section names read, bytes.
-const MAX_NAMES_BYTES: u64 = 1 << 20;
 
 /// A file that is read with zeros where nothing is needed.
 #[derive(Debug)]
@@ -81,16 +78,9 @@ impl Read for Outlined {
 
 /// `None` when the headers are not those of a 64-bit program or library, or are damaged.
 pub(super) fn needed<'data>(data: impl ReadRef<'data>, size: u64) -> Option<Vec<Range<u64>>> {
-    let header = FileHeader64::<Endianness>::parse(data).ok()?;
-    let endian = header.endian().ok()?;
-    let table = sections(header, endian, data).ok().filter(|table| !table.is_empty())?;
-    let strings = table.get(header.shstrndx(endian, data).ok()? as usize)?;
-    if strings.sh_size(endian) > MAX_NAMES_BYTES {
-        return None;
-    }
-    let names = header.section_strings(endian, data, table).ok()?;
-    let name = |section: &elf::SectionHeader64<Endianness>| section.name(endian, names);
-    let is_go = table.iter().any(|it| name(it).is_ok_and(|name| name.ends_with(b".gopclntab")));
+    let sections = Sections::read(data)?;
+    let (header, endian, table) = (sections.header, sections.endian, sections.table);
+    let is_go = table.iter().any(|section| sections.name(section).ends_with(b".gopclntab"));
 
     let span = |start: u64, length: u64| start.min(size)..start.saturating_add(length).min(size);
     let mut kept = vec![span(0, EDGE_BYTES), size.saturating_sub(EDGE_BYTES)..size];
@@ -108,7 +98,8 @@ pub(super) fn needed<'data>(data: impl ReadRef<'data>, size: u64) -> Option<Vec<
         let is_loaded = flags.contains(elf::SHF_ALLOC);
         let is_code = flags.contains(elf::SHF_EXECINSTR);
         let is_contents = section.sh_type(endian) == elf::SHT_PROGBITS && is_loaded;
-        let is_stub = name(section).is_ok_and(|name| name.starts_with(b".plt") || name == b".iplt");
+        let name = sections.name(section);
+        let is_stub = name.starts_with(b".plt") || name == b".iplt";
         if section.sh_type(endian) != elf::SHT_NOBITS
             && (!is_contents || is_stub || (is_go && !is_code))
         {

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    object::{CodeObject, FileId},
+    object::{CodeObject, FileId, Place},
     sampler::KernelBuildId,
 };
 
@@ -88,6 +88,21 @@ impl Mapping {
     pub fn new(start: u64, end: u64, file_offset: u64, path: Arc<[u8]>, region: Region) -> Self {
         let object = OnceLock::new();
         Self { start, end, file_offset, since_ns: 0, path, region, object }
+    }
+
+    /// Where its file is, seen by a process that maps it.
+    pub fn place(&self, pid: u32, parent: Option<u32>) -> Place {
+        Place {
+            pid,
+            parent,
+            start: self.start,
+            end: self.end,
+            path: Arc::clone(&self.path),
+            file: match self.region {
+                Region::File(file) => Some(file),
+                Region::Identified(_) | Region::Vdso | Region::Anonymous => None,
+            },
+        }
     }
 
     /// Whether it is the same range of the same file. What the kernel's event and `maps` say of the

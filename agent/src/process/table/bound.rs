@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fleetprof_proto::ids::{BuildId, BuildIdKind, ObjectId, ObjectKind};
 
 use crate::{
-    object::{CodeObject, Identified, Place, Registry},
+    object::{CodeObject, Identified, Registry},
     process::{
         info::ProcessInfo,
         mapping::{Mapping, MappingSet, Region},
@@ -89,17 +89,7 @@ impl Bound {
     }
 
     fn identify(&self, mapping: &Mapping) -> (ObjectKind, Identified) {
-        let place = Place {
-            pid: self.info.pid,
-            parent: self.info.parent,
-            start: mapping.start,
-            end: mapping.end,
-            path: Arc::clone(&mapping.path),
-            file: match mapping.region {
-                Region::File(file) => Some(file),
-                Region::Identified(_) | Region::Vdso | Region::Anonymous => None,
-            },
-        };
+        let place = mapping.place(self.info.pid, self.info.parent);
         let (kind, identified) = match mapping.region {
             Region::Anonymous => return (ObjectKind::Anonymous, Identified::NotElf),
             Region::Identified(build_id) => {
