@@ -15,7 +15,7 @@ pub use builder::{
     BatchBuilder, FrameIndex, NAMELESS, ObjectIndex, OriginIndex, SourceName, StackIndex, Window,
 };
 pub use frame::FrameRef;
-pub use merge::Merger;
+pub use merge::{Merger, Translation};
 pub use seal::{FORMAT, Limits, OpenError, SealError, open, seal};
 pub use validate::{Batch, InvalidBatch, MAX_ACCOUNTING_BYTES, MAX_LABEL_NAME_BYTES, SampleRow};
 

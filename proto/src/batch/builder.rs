@@ -115,6 +115,18 @@ impl ObjectIndex {
 impl StackIndex {
     /// The stack without frames, the root of every other.
     pub const EMPTY: Self = Self(0);
+
+    /// Its number in the batch that is being built.
+    pub fn row(self) -> u32 {
+        self.0
+    }
+}
+
+impl OriginIndex {
+    /// Its number in the batch that is being built.
+    pub fn row(self) -> u32 {
+        self.0
+    }
 }
 
 // === impl BatchBuilder ===

@@ -13,8 +13,9 @@ pub struct Merger {
     batches: u64,
 }
 
-/// Translates the rows of one batch into rows of the merged one, each at most once.
-struct Translation<'a> {
+/// Translates the code of one batch into rows of another's builder, each row at most once.
+#[derive(Debug)]
+pub struct Translation<'a> {
     batch: &'a Batch,
     objects: HashMap<usize, ObjectIndex>,
     frames: HashMap<usize, FrameIndex>,
@@ -95,14 +96,17 @@ impl Merger {
 // === impl Translation ===
 
 impl<'a> Translation<'a> {
-    fn new(batch: &'a Batch) -> Self {
+    /// Of nothing yet. All calls must be given the same builder.
+    pub fn new(batch: &'a Batch) -> Self {
         let stacks = HashMap::from([(0, StackIndex::EMPTY)]);
         Self { batch, objects: HashMap::new(), frames: HashMap::new(), stacks }
     }
 
+    /// The row of a stack in the builder.
+    ///
     /// Walks up to the first ancestor already translated, then down again: no recursion, so a stack
     /// of any depth is fine.
-    fn stack(&mut self, builder: &mut BatchBuilder, stack: usize) -> StackIndex {
+    pub fn stack(&mut self, builder: &mut BatchBuilder, stack: usize) -> StackIndex {
         let mut pending = Vec::new();
         let mut at = stack;
         let mut merged = loop {

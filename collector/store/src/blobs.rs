@@ -1,0 +1,196 @@
+//! Files in an object store: written once, whole and durable, checked by size and checksum when they are
+//! read, and removed.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem,
+    path::Path as BlobPath, prefix::PrefixStore,
+};
+use thiserror::Error;
+
+use crate::catalog::Blob;
+
+/// Where files are. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    /// For messages.
+    name: Arc<str>,
+}
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Below the root of the store.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, Unix nanoseconds.
+    pub written: i64,
+}
+
+/// The object store failed, or a file in it is not what it was.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// No object store can be made of a URL.
+    #[error("cannot use {url:?} as an object store: {source}")]
+    Url {
+        /// As given.
+        url: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An operation failed; it may succeed later.
+    #[error("cannot {action} {path} in {store}: {source}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Where.
+        store: Arc<str>,
+        /// What the store says.
+        source: object_store::Error,
+    },
+    /// The file is gone, or is another than was written.
+    #[error("{path} in {store} {what}")]
+    Damaged {
+        /// Which.
+        path: String,
+        /// Where.
+        store: Arc<str>,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+// === impl Blobs ===
+
+impl Blobs {
+    /// Files below a directory, which exists.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn directory(dir: &Path) -> Result<Self, BlobError> {
+        let name = dir.display().to_string();
+        let store = LocalFileSystem::new_with_prefix(dir)
+            .map_err(|source| BlobError::Url { url: name.clone(), source: source.into() })?;
+        Ok(Self { store: Arc::new(store.with_fsync(true)), name: name.into() })
+    }
+
+    /// Files at a URL: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Credentials and endpoint are taken from
+    /// the usual variables of the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    ///
+    /// # Errors
+    /// When it is none, or its configuration is not complete.
+    pub fn url(url: &str) -> Result<Self, BlobError> {
+        let error = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Url {
+            url: url.to_owned(),
+            source,
+        };
+        // Another part of the process may have chosen the same already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let parsed = url.parse().map_err(|parse| error(Box::new(parse)))?;
+        let options = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let (store, prefix) = object_store::parse_url_opts(&parsed, options)
+            .map_err(|source| error(Box::new(source)))?;
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into() })
+    }
+
+    /// Files in a store that somebody else made.
+    pub fn of(store: Arc<dyn ObjectStore>, name: &str) -> Self {
+        Self { store, name: name.into() }
+    }
+
+    /// Writes a file; when this returns `Ok`, it is durable. Files are never written over.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Blob, BlobError> {
+        let blob = Blob {
+            path: path.to_owned(),
+            bytes: bytes.len() as u64,
+            crc32c: crc32c::crc32c(&bytes),
+        };
+        let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
+        let location = BlobPath::from(path);
+        let put = self.store.put_opts(&location, PutPayload::from(bytes), options).await;
+        put.map_err(|source| self.error("write", path, source))?;
+        Ok(blob)
+    }
+
+    /// A whole file, compared with what was written.
+    ///
+    /// # Errors
+    /// When the store fails, or the file is damaged.
+    pub async fn get(&self, blob: &Blob) -> Result<Bytes, BlobError> {
+        let path = &blob.path;
+        let got = self.store.get(&BlobPath::from(path.as_str())).await;
+        let bytes = match got {
+            Ok(got) => got.bytes().await,
+            Err(error) => Err(error),
+        };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(self.damaged(path, "is gone".to_owned()));
+            }
+            Err(source) => return Err(self.error("read", path, source)),
+        };
+        if bytes.len() as u64 != blob.bytes {
+            let what = format!("has {} bytes, {} were written", bytes.len(), blob.bytes);
+            return Err(self.damaged(path, what));
+        }
+        let crc = crc32c::crc32c(&bytes);
+        if crc != blob.crc32c {
+            let what = format!("is damaged: its CRC-32C is {crc:08x}, was {:08x}", blob.crc32c);
+            return Err(self.damaged(path, what));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes files; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the store fails; some may be gone then.
+    pub async fn delete(&self, paths: Vec<String>) -> Result<(), BlobError> {
+        let locations = paths.into_iter().map(|path| Ok(BlobPath::from(path)));
+        let stream = futures_util::stream::iter(locations).boxed();
+        let mut deleted = self.store.delete_stream(stream);
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(self.error("remove", "files", source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// All files below a path.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list(&self, below: &str) -> Result<Vec<Listed>, BlobError> {
+        let listed = self.store.list(Some(&BlobPath::from(below)));
+        let listed = listed.map_ok(|meta| Listed {
+            path: meta.location.to_string(),
+            bytes: meta.size,
+            written: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
+        });
+        listed.try_collect().await.map_err(|source| self.error("list", below, source))
+    }
+
+    fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
+        BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
+    }
+
+    fn damaged(&self, path: &str, what: String) -> BlobError {
+        BlobError::Damaged { path: path.to_owned(), store: self.name.clone(), what }
+    }
+}
+
+#[cfg(test)]
+mod tests;

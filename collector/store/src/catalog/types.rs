@@ -1,0 +1,180 @@
+//! What a catalog is told and answers.
+
+use std::fmt;
+
+use fleetprof_proto::{
+    ids::{BatchId, InstanceId},
+    v1,
+};
+
+use crate::level::Level;
+
+/// Identifies a pair of files for good: 63 random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(i64);
+
+/// One file in the object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Below the root of the store.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// CRC-32C of its bytes.
+    pub crc32c: u32,
+}
+
+/// Samples of one service in a pair of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSum {
+    /// Which.
+    pub service: String,
+    /// Number of samples.
+    pub samples: u64,
+    /// CPU time they stand for, nanoseconds.
+    pub nanos: u64,
+}
+
+/// A pair of files that is there and is to be known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewFile {
+    /// Which.
+    pub id: FileId,
+    /// How finely it keeps samples.
+    pub level: Level,
+    /// Start of the hour or day it belongs to, Unix nanoseconds.
+    pub bucket: i64,
+    /// The only service in it, if it holds one by design.
+    pub service: Option<String>,
+    /// Its samples.
+    pub samples: Blob,
+    /// Its stacks.
+    pub stacks: Blob,
+    /// Rows of samples.
+    pub rows: u64,
+    /// Batches whose samples are in it; 0 unless it is as they came.
+    pub batches: u64,
+    /// Disjoint spans of time for which it has data, in order, Unix nanoseconds, the end exclusive.
+    /// Never empty.
+    pub spans: Vec<(i64, i64)>,
+    /// The services in it, by name.
+    pub services: Vec<ServiceSum>,
+}
+
+/// A pair of files as the catalog has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileRow {
+    /// As it was told.
+    pub file: NewFile,
+    /// Its samples are in the next level, too.
+    pub rolled: bool,
+    /// When it was committed, Unix nanoseconds.
+    pub created: i64,
+    /// Why it is not read any more, if it is damaged.
+    pub damaged: Option<String>,
+}
+
+/// A batch whose samples are in a file that is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// Identifies it for good.
+    pub id: BatchId,
+    /// Samples in it.
+    pub samples: u64,
+    /// The span it covers, Unix nanoseconds, the end exclusive.
+    pub window: (i64, i64),
+    /// Host it came from.
+    pub host: String,
+    /// Version of the agent, empty when unknown.
+    pub agent_version: String,
+    /// The agent's counters when it was sealed.
+    pub accounting: v1::Accounting,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is durable.
+    Done,
+    /// Nothing was done: these batches are in the store already.
+    Duplicates(Vec<BatchId>),
+}
+
+/// What is kept of one start of one agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Which.
+    pub instance: InstanceId,
+    /// Samples taken over from it, those that retention removed included.
+    pub samples: u64,
+    /// Batches taken over.
+    pub batches: u64,
+    /// Host of its latest batch.
+    pub host: String,
+    /// Version of the agent, empty when unknown.
+    pub agent_version: String,
+    /// Start of the first and end of the last window, Unix nanoseconds.
+    pub window: (i64, i64),
+    /// Counters of its latest batch.
+    pub accounting: v1::Accounting,
+}
+
+/// Which files are asked for: those of a level that are neither replaced nor expired, and that have data
+/// in a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileQuery<'a> {
+    /// Of this level.
+    pub level: Level,
+    /// Overlapping this range, Unix nanoseconds, the end exclusive.
+    pub range: (i64, i64),
+    /// With samples of this service.
+    pub service: Option<&'a str>,
+    /// Only those that are (or are not) in the next level, too.
+    pub rolled: Option<bool>,
+}
+
+// === impl FileId ===
+
+impl FileId {
+    /// A new one.
+    pub fn random() -> Self {
+        Self(fastrand::i64(1..))
+    }
+
+    /// The number that catalogs and files know it by; `None` when it is not one.
+    pub fn from_number(number: i64) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number that catalogs and files know it by.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FileId {
+    /// 16 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+// === impl NewFile ===
+
+impl NewFile {
+    /// From the start of its first span to the end of its last.
+    pub fn range(&self) -> (i64, i64) {
+        let first = self.spans.first().map_or(self.bucket, |span| span.0);
+        (first, self.spans.last().map_or(first, |span| span.1))
+    }
+
+    /// Number of samples.
+    pub fn sample_count(&self) -> u64 {
+        self.services.iter().fold(0, |sum: u64, service| sum.saturating_add(service.samples))
+    }
+
+    /// Size of both files.
+    pub fn bytes(&self) -> u64 {
+        self.samples.bytes.saturating_add(self.stacks.bytes)
+    }
+}

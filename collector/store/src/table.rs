@@ -1,0 +1,158 @@
+//! Samples of many hosts and windows in memory: what files are written from and read into.
+//!
+//! Pure. Memory grows with distinct code, labels and windows, see [`TableBuilder::rows`].
+
+use std::collections::BTreeMap;
+
+use fleetprof_proto::batch::{Batch, BatchBuilder, OriginIndex, StackIndex, Translation, Window};
+use fleetprof_proto::v1;
+use hashbrown::HashMap;
+
+/// Samples and the code they refer to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Objects, frames, stacks and sets of labels. It has no samples of its own, and no labels that
+    /// hold for all.
+    pub code: Batch,
+    /// The samples. No two rows have the same origin, stack, result and window.
+    pub rows: Vec<Row>,
+}
+
+/// Samples that have everything in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Row of the code's origins.
+    pub origin: u32,
+    /// Row of the code's stacks.
+    pub stack: u32,
+    /// The sampler's result code.
+    pub result: u32,
+    /// When they were taken.
+    pub window: Window,
+    /// How many.
+    pub samples: u64,
+    /// CPU time they stand for, nanoseconds.
+    pub nanos: u64,
+}
+
+/// Adds up samples, by full equality.
+#[derive(Debug, Default)]
+pub struct TableBuilder {
+    code: BatchBuilder,
+    rows: HashMap<Key, (u64, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    origin: OriginIndex,
+    start: i64,
+    end: i64,
+    stack: StackIndex,
+    result: u32,
+}
+
+/// Labels that samples keep.
+pub type Kept = Vec<(String, String)>;
+
+// === impl Table ===
+
+impl Table {
+    /// The labels of one origin.
+    pub fn labels(&self, origin: u32) -> BTreeMap<&str, &str> {
+        self.code.origin_labels(origin as usize).collect()
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> u64 {
+        self.rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.samples))
+    }
+}
+
+// === impl TableBuilder ===
+
+impl TableBuilder {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows so far, of samples and of code: the measure of memory, some 60 to 100 bytes each.
+    pub fn rows(&self) -> usize {
+        self.rows.len() + self.code.rows()
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds all samples of a batch, with all their labels.
+    pub fn add_batch(&mut self, batch: &Batch) {
+        let origins: Vec<_> = (0..batch.origin_count())
+            .map(|origin| self.code.origin(batch.labels().chain(batch.origin_labels(origin))))
+            .collect();
+        let mut translation = Translation::new(batch);
+        let window = batch.window();
+        for row in batch.samples() {
+            let stack = translation.stack(&mut self.code, row.stack);
+            self.add(origins[row.origin], stack, row.result, window, (row.count, row.nanos));
+        }
+    }
+
+    /// Adds the samples of a table. `select` is asked once for each set of labels, and answers those to
+    /// keep, or `None` to leave its samples out; `window` says which window samples get, or `None` to
+    /// leave them out. Returns the number of samples added.
+    pub fn add_table(
+        &mut self,
+        table: &Table,
+        mut select: impl FnMut(&BTreeMap<&str, &str>) -> Option<Kept>,
+        mut window: impl FnMut(Window) -> Option<Window>,
+    ) -> u64 {
+        let origins: Vec<Option<OriginIndex>> = (0..table.code.origin_count())
+            .map(|origin| {
+                let kept = select(&table.code.origin_labels(origin).collect())?;
+                Some(self.code.origin(kept.iter().map(|(name, value)| (&**name, &**value))))
+            })
+            .collect();
+        let mut translation = Translation::new(&table.code);
+        let mut added = 0_u64;
+        for row in &table.rows {
+            let Some(origin) = origins[row.origin as usize] else { continue };
+            let Some(window) = window(row.window) else { continue };
+            let stack = translation.stack(&mut self.code, row.stack as usize);
+            self.add(origin, stack, row.result, window, (row.samples, row.nanos));
+            added = added.saturating_add(row.samples);
+        }
+        added
+    }
+
+    fn add(
+        &mut self,
+        origin: OriginIndex,
+        stack: StackIndex,
+        result: u32,
+        window: Window,
+        (samples, nanos): (u64, u64),
+    ) {
+        let (start, end) = (window.start_unix_nanos, window.end_unix_nanos);
+        let sum = self.rows.entry(Key { origin, start, end, stack, result }).or_default();
+        *sum = (sum.0.saturating_add(samples), sum.1.saturating_add(nanos));
+    }
+
+    /// What was added, in the order origin, window, stack, result.
+    pub fn finish(self) -> Table {
+        let mut rows: Vec<_> = self.rows.into_iter().collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        let row = |(key, (samples, nanos)): (Key, (u64, u64))| Row {
+            origin: key.origin.row(),
+            stack: key.stack.row(),
+            result: key.result,
+            window: Window { start_unix_nanos: key.start, end_unix_nanos: key.end },
+            samples,
+            nanos,
+        };
+        let none = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
+        let code = self.code.finish(none, [], v1::Accounting::default());
+        Table { code, rows: rows.into_iter().map(row).collect() }
+    }
+}
