@@ -11,6 +11,7 @@
 mod blobs;
 mod catalog;
 mod level;
+mod plan;
 mod table;
 
 pub use blobs::{BlobError, Blobs, Listed};
@@ -18,4 +19,5 @@ pub use catalog::{
     Blob, Committed, Delivery, FileId, FileQuery, FileRow, Instance, NewFile, ServiceSum,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
+pub use plan::{Piece, ReadPlan, Wish, choose};
 pub use table::{Kept, Row, Table, TableBuilder};

@@ -1,0 +1,47 @@
+//! What can go wrong with a store.
+
+use thiserror::Error;
+
+use crate::{blobs::BlobError, catalog::CatalogError, format::FormatError};
+
+/// Storage that failed or cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The object store failed, or a file in it is damaged.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Samples cannot be written as a file, or a file is none.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A defect: a task of the store panicked.
+    #[error("an internal task of the store failed; the log says where")]
+    Panicked,
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Whether the cause is a lack of space.
+    pub fn is_full(&self) -> bool {
+        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(cause) = error {
+            let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            if matches!(
+                kind,
+                Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            ) {
+                return true;
+            }
+            error = cause.source();
+        }
+        matches!(self, Self::Catalog(error) if error.is_full())
+    }
+
+    /// Whether a file is lost or damaged, so that trying again does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Blob(BlobError::Damaged { .. }) | Self::Format(_))
+    }
+}
