@@ -9,7 +9,7 @@ use fleetprof_proto::{
 use prost::Message as _;
 use thiserror::Error;
 
-use crate::store::NewBatch;
+use fleetprof_store::NewBatch;
 
 /// Longest window accepted, nanoseconds: a day.
 const MAX_WINDOW_NANOS: i64 = 86_400_000_000_000;
@@ -99,14 +99,9 @@ pub(super) fn examine(
     let objects = batch.hottest_objects().into_iter();
     let objects = objects.map(|(object, _, path)| (object, path.to_owned())).collect();
     let host = batch.labels().find(|(name, _)| *name == labels::HOST).map(|(_, host)| host);
-    let batch = NewBatch {
-        id,
-        window,
-        host: cut(host.unwrap_or(&sender.host)),
-        agent_version: version_of(id, sender),
-        accounting,
-        sealed,
-    };
+    let host = cut(host.unwrap_or(&sender.host));
+    let (agent_version, bytes) = (version_of(id, sender), sealed.payload.len());
+    let batch = NewBatch { id, batch, host, agent_version, accounting, bytes };
     Ok(Examined { batch, objects })
 }
 

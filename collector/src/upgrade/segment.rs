@@ -1,4 +1,4 @@
-//! The format of a segment file.
+//! The format of a segment file, as earlier versions wrote them.
 //!
 //! ```text
 //! file   = header record*                                          integers are little-endian
@@ -12,14 +12,12 @@
 //! searches for the next one after damage, and a file whose header is damaged can still be read.
 //! Pure: bytes in, values out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fleetprof_proto::{batch::Window, ids::BatchId, v1};
+use fleetprof_proto::{ids::BatchId, v1};
 use prost::Message as _;
 
-use super::{NewBatch, StoreError};
-
-/// The version this code writes, and the newest it reads.
+/// The newest version that was written.
 pub(super) const VERSION: u32 = 1;
 /// Bytes before the first record.
 pub(super) const HEADER_BYTES: usize = 40;
@@ -31,6 +29,7 @@ pub(super) const MAX_META_BYTES: usize = 1 << 20;
 pub(super) const RECORD_MAGIC: [u8; 4] = *b"FPR1";
 
 const FILE_MAGIC: [u8; 8] = *b"FLPRSEGM";
+/// What segment files are called.
 const EXTENSION: &str = "seg";
 
 /// Names a segment file.
@@ -91,14 +90,6 @@ pub(super) enum Header {
 // === impl SegmentId ===
 
 impl SegmentId {
-    pub(super) fn new(number: u64) -> Self {
-        Self { number, salt: fastrand::u64(..) }
-    }
-
-    pub(super) fn path(self, dir: &Path) -> PathBuf {
-        dir.join(format!("{:016}-{:016x}.{EXTENSION}", self.number, self.salt))
-    }
-
     /// `None` for a file that is not a segment.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
         if path.extension()? != EXTENSION {
@@ -106,16 +97,6 @@ impl SegmentId {
         }
         let (number, salt) = path.file_stem()?.to_str()?.split_once('-')?;
         Some(Self { number: number.parse().ok()?, salt: u64::from_str_radix(salt, 16).ok()? })
-    }
-
-    pub(super) fn header(self, created_unix_nanos: i64) -> Vec<u8> {
-        let mut header = FILE_MAGIC.to_vec();
-        header.extend(VERSION.to_le_bytes());
-        header.extend(self.number.to_le_bytes());
-        header.extend(self.salt.to_le_bytes());
-        header.extend(created_unix_nanos.to_le_bytes());
-        header.extend(crc32c::crc32c(&header).to_le_bytes());
-        header
     }
 
     /// Reads the header of the file with this name.
@@ -168,28 +149,8 @@ impl Prefix {
 // === impl RecordMeta ===
 
 impl RecordMeta {
-    fn new(batch: &NewBatch) -> Self {
-        Self {
-            instance: batch.id.instance.as_bytes().to_vec(),
-            sequence: batch.id.sequence,
-            format: batch.sealed.format,
-            samples: batch.sealed.samples,
-            raw_size: batch.sealed.raw_size,
-            payload_crc: batch.sealed.crc32c,
-            start_unix_nanos: batch.window.start_unix_nanos,
-            end_unix_nanos: batch.window.end_unix_nanos,
-            host: batch.host.clone(),
-            agent_version: batch.agent_version.clone(),
-            accounting: Some(batch.accounting.clone()),
-        }
-    }
-
     pub(super) fn id(&self) -> Option<BatchId> {
         BatchId::from_wire(&self.instance, self.sequence).ok()
-    }
-
-    pub(super) fn window(&self) -> Window {
-        Window { start_unix_nanos: self.start_unix_nanos, end_unix_nanos: self.end_unix_nanos }
     }
 
     /// The batch as it came.
@@ -204,30 +165,6 @@ impl RecordMeta {
             payload,
         }
     }
-}
-
-/// Appends a record to `out`; answers the length of its meta.
-pub(super) fn write_record(
-    salt: u64,
-    batch: &NewBatch,
-    out: &mut Vec<u8>,
-) -> Result<Prefix, StoreError> {
-    let meta = RecordMeta::new(batch).encode_to_vec();
-    let payload = &batch.sealed.payload;
-    let oversize = |_| StoreError::Oversize(batch.id);
-    let meta_len = u32::try_from(meta.len()).map_err(oversize)?;
-    let payload_len = u32::try_from(payload.len()).map_err(oversize)?;
-    if meta.len() > MAX_META_BYTES {
-        return Err(StoreError::Oversize(batch.id));
-    }
-    let crc = crc(salt, [meta_len, payload_len], &meta);
-    out.extend(RECORD_MAGIC);
-    out.extend(meta_len.to_le_bytes());
-    out.extend(payload_len.to_le_bytes());
-    out.extend(crc.to_le_bytes());
-    out.extend(&meta);
-    out.extend_from_slice(payload);
-    Ok(Prefix { meta_len: meta.len(), payload_len: payload.len(), crc })
 }
 
 fn crc(salt: u64, lengths: [u32; 2], meta: &[u8]) -> u32 {
