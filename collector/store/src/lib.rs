@@ -10,12 +10,16 @@
 
 mod blobs;
 mod catalog;
+mod format;
 mod level;
 mod table;
 
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
     Blob, Committed, Delivery, FileId, FileQuery, FileRow, Instance, NewFile, ServiceSum,
+};
+pub use format::{
+    Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use table::{Kept, Row, Table, TableBuilder};
