@@ -10,6 +10,7 @@
 
 mod blobs;
 mod catalog;
+mod format;
 mod level;
 mod plan;
 mod table;
@@ -17,6 +18,9 @@ mod table;
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
     Blob, Committed, Delivery, FileId, FileQuery, FileRow, Instance, NewFile, ServiceSum,
+};
+pub use format::{
+    Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use plan::{Piece, ReadPlan, Wish, choose};

@@ -151,7 +151,13 @@ impl TableBuilder {
         added
     }
 
-    fn add(
+    /// The code that rows refer to, for [`Self::add`].
+    pub(crate) fn code(&mut self) -> &mut BatchBuilder {
+        &mut self.code
+    }
+
+    /// Adds samples, and CPU time in nanoseconds. Origin and stack are of [`Self::code`].
+    pub(crate) fn add(
         &mut self,
         origin: OriginIndex,
         stack: StackIndex,
