@@ -67,8 +67,9 @@ pub(super) fn choose(
     cancel: &CancellationToken,
 ) -> Result<ReadPlan, QueryError> {
     let labels = needed_labels(plan, need);
-    let wish = Wish { range: range(plan), labels, step: need.step };
-    wait(parts, cancel, parts.store.plan(plan.selector.required(labels::SERVICE), &wish))
+    let service = plan.selector.required(labels::SERVICE).map(str::to_owned);
+    let wish = Wish { service, range: range(plan), labels, step: need.step };
+    wait(parts, cancel, parts.store.plan(&wish))
 }
 
 /// The rows of a piece; a sentence where they are damaged.

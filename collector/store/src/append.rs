@@ -2,17 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use fleetprof_proto::{
-    batch::Batch,
-    ids::BatchId,
-    v1,
-};
+use fleetprof_proto::{batch::Batch, ids::BatchId, v1};
 
 use crate::{
-    catalog::{Committed, Delivery, FileId, NewFile},
+    catalog::{Committed, Delivery, NewFile},
     error::StoreError,
     level::Level,
-    store::ProfileStore,
+    store::{Place, ProfileStore},
     table::TableBuilder,
 };
 
@@ -104,10 +100,30 @@ impl ProfileStore {
         let (tables, batches) = self.compute(build).await?;
         let mut files = Vec::with_capacity(tables.len());
         for (bucket, table, count) in tables {
+            // A batch of an idle host has no samples.
+            if table.rows.is_empty() {
+                continue;
+            }
             let place = Place { level: Level::Fine, bucket, service: None, batches: count };
             files.push(self.write_table(place, table, None).await?);
         }
         Ok((files, batches))
+    }
+}
+
+// === impl NewBatch ===
+
+impl NewBatch {
+    fn delivery(&self) -> Delivery {
+        let window = self.batch.window();
+        Delivery {
+            id: self.id,
+            samples: self.batch.sample_total(),
+            window: (window.start_unix_nanos, window.end_unix_nanos),
+            host: self.host.clone(),
+            agent_version: self.agent_version.clone(),
+            accounting: self.accounting.clone(),
+        }
     }
 }
 

@@ -122,6 +122,17 @@ impl Blobs {
         Ok(blob)
     }
 
+    /// Writes a file and removes it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn try_write(&self) -> Result<(), BlobError> {
+        let path = format!("probe/{:016x}", fastrand::u64(..));
+        // As much as a small batch: a full disk may have room for a few bytes.
+        self.put(&path, vec![0; 256 << 10].into()).await?;
+        self.delete(vec![path]).await
+    }
+
     /// A whole file, compared with what was written.
     ///
     /// # Errors

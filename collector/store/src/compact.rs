@@ -58,13 +58,15 @@ impl ProfileStore {
             if stop() {
                 break;
             }
-            let lease = format!("merge/{}/{}", job.place(), job.bucket());
-            if !self.catalog.lease(&lease, worker, LEASE, self.now()).await? {
+            let name = format!("merge/{}/{}", job.place(), job.bucket());
+            let Some(lease) = self.catalog.lease(&name, worker, LEASE, self.now()).await? else {
                 continue;
-            }
-            debug!(%lease, files = job.inputs().len(), "merging");
+            };
+            debug!(name, files = job.inputs().len(), "merging");
             merged.rows += job.inputs().iter().map(|row| row.file.rows).sum::<u64>();
-            match self.run(&job, namer.clone()).await {
+            let done = self.run(&job, namer.clone()).await;
+            self.catalog.release(&lease).await?;
+            match done {
                 Ok(true) => merged.jobs += 1,
                 Ok(false) => merged.lost += 1,
                 // The file is quarantined: the next round does without it.
@@ -75,7 +77,6 @@ impl ProfileStore {
                 Err(error) => return Err(error),
             }
         }
-        self.catalog.release(worker).await?;
         Ok(merged)
     }
 

@@ -42,6 +42,9 @@ impl StoreError {
 
     /// Whether a file is lost or damaged, so that trying again does not help.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Blob(BlobError::Damaged { .. }) | Self::Format(_))
+        matches!(
+            self,
+            Self::Blob(BlobError::Damaged { .. }) | Self::Format(FormatError::Damaged { .. })
+        )
     }
 }

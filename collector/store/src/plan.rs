@@ -18,6 +18,8 @@ const FINE_RANGE: i64 = 15 * MINUTE;
 /// What a question needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
+    /// Of this service only.
+    pub service: Option<String>,
     /// Samples the middle of whose window is inside, Unix nanoseconds, the end exclusive.
     pub range: (i64, i64),
     /// Labels that must be there.
@@ -58,7 +60,7 @@ struct Hour<'a> {
     fine: Vec<&'a FileRow>,
 }
 
-/// Chooses among the files that have data in the range of a wish, of all levels.
+/// Chooses among all files, of all levels, of the days that the range of a wish touches.
 pub fn choose(files: &[FileRow], wish: &Wish) -> ReadPlan {
     let mut days: BTreeMap<i64, Day<'_>> = BTreeMap::new();
     for row in files {
@@ -77,6 +79,13 @@ pub fn choose(files: &[FileRow], wish: &Wish) -> ReadPlan {
     plan
 }
 
+/// The days that a range touches, whole.
+pub(crate) fn days((start, end): (i64, i64)) -> (i64, i64) {
+    let first = start.saturating_sub(start.rem_euclid(DAY));
+    let past = end.saturating_sub(1);
+    (first, past.saturating_sub(past.rem_euclid(DAY)).saturating_add(DAY))
+}
+
 // === impl Wish ===
 
 impl Wish {
@@ -90,6 +99,13 @@ impl Wish {
         let kept = |name: &String| level.labels().is_none_or(|kept| kept.contains(&name.as_str()));
         let fine_enough = self.step == 0 || width <= self.step;
         fine_enough && self.labels.iter().all(kept) && (width == 0 || self.span() > FINE_RANGE)
+    }
+
+    /// Samples of files, of the service that is asked for.
+    fn samples<'a>(&self, rows: impl Iterator<Item = &'a FileRow>) -> u64 {
+        let wanted = |name: &str| self.service.as_deref().is_none_or(|service| service == name);
+        let sums = rows.flat_map(|row| &row.file.services).filter(|sum| wanted(&sum.service));
+        sums.fold(0, |sum: u64, service| sum.saturating_add(service.samples))
     }
 
     fn span(&self) -> i64 {
@@ -114,7 +130,8 @@ impl Day<'_> {
     fn choose(&self, start: i64, wish: &Wish, plan: &mut ReadPlan) {
         // What is in the daily files came from hourly ones; if those are gone, only the daily ones are left.
         let hourly = self.hours.values().flat_map(|hour| &hour.hourly).copied();
-        let hourly_is_whole = samples(hourly.filter(|row| row.rolled)) >= samples(self.daily());
+        let hourly_is_whole =
+            wish.samples(hourly.filter(|row| row.rolled)) >= wish.samples(self.daily());
         let daily_suffices = wish.allows(Level::Daily) && wish.covers(start, DAY);
         let use_daily = !self.daily.is_empty() && (daily_suffices || !hourly_is_whole);
         if use_daily {
@@ -139,8 +156,8 @@ impl Hour<'_> {
     /// `in_daily`: what was merged into daily files is read from there.
     fn choose(&self, start: i64, in_daily: bool, wish: &Wish, plan: &mut ReadPlan) {
         let hourly = || self.hourly.iter().copied().filter(|row| !(in_daily && row.rolled));
-        let fine_is_whole = samples(self.fine().filter(|row| row.rolled))
-            >= samples(self.hourly.iter().copied());
+        let fine_is_whole = wish.samples(self.fine().filter(|row| row.rolled))
+            >= wish.samples(self.hourly.iter().copied());
         if in_daily || wish.allows(Level::Hourly) || !fine_is_whole {
             if !in_daily && !self.hourly.is_empty() && !wish.allows(Level::Hourly) {
                 plan.note_lack(wish, Level::Hourly, start);
@@ -162,6 +179,10 @@ impl Hour<'_> {
 impl ReadPlan {
     fn take<'a>(&mut self, rows: impl Iterator<Item = &'a FileRow>, wish: &Wish) {
         for row in rows {
+            let (start, end) = row.file.range();
+            if start >= wish.range.1 || end <= wish.range.0 {
+                continue;
+            }
             if let Some(reason) = &row.damaged {
                 self.lacks.push(format!("{}: {reason}", row.file.samples.path));
                 continue;
@@ -186,10 +207,6 @@ impl ReadPlan {
             self.lacks.push(text);
         }
     }
-}
-
-fn samples<'a>(rows: impl Iterator<Item = &'a FileRow>) -> u64 {
-    rows.fold(0, |sum: u64, row| sum.saturating_add(row.file.sample_count()))
 }
 
 #[cfg(test)]

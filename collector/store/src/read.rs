@@ -17,8 +17,9 @@ impl ProfileStore {
     ///
     /// # Errors
     /// When the catalog fails.
-    pub async fn plan(&self, service: Option<&str>, wish: &Wish) -> Result<ReadPlan, StoreError> {
-        Ok(plan::choose(&self.files(service, wish.range).await?, wish))
+    pub async fn plan(&self, wish: &Wish) -> Result<ReadPlan, StoreError> {
+        let files = self.files(wish.service.as_deref(), plan::days(wish.range)).await?;
+        Ok(plan::choose(&files, wish))
     }
 
     /// All files of all levels that have data in a range, as of one moment.
@@ -30,7 +31,6 @@ impl ProfileStore {
         service: Option<&str>,
         range: (i64, i64),
     ) -> Result<Vec<FileRow>, StoreError> {
-        // Whole days: of the level that is chosen for a day all its files must be known.
         let query = FileQuery { level: None, range, service, rolled: None };
         Ok(self.catalog.files(&query).await?)
     }

@@ -8,14 +8,14 @@ use std::{
 use tracing::info;
 
 use crate::{
-    catalog::FileId,
+    catalog::{Expire, FileId},
     error::StoreError,
     level::Level,
     store::ProfileStore,
 };
 
 /// Files removed in one step.
-const STEP: usize = 500;
+const STEP: u32 = 500;
 
 /// How long samples are kept at each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +65,11 @@ impl ProfileStore {
         let named: Vec<&str> = retention.services.keys().map(String::as_str).collect();
         for level in Level::ALL {
             let before = now.saturating_sub(nanos(retention.ages.of(level)));
-            removed.retired += self.catalog.expire_others(level, &named, before, now).await?;
+            removed.retired +=
+                self.catalog.expire(level, Expire::Except(&named), before, now).await?;
             for (service, ages) in &retention.services {
                 let before = now.saturating_sub(nanos(ages.of(level)));
-                removed.retired += self.catalog.expire(level, service, before, now).await?;
+                removed.retired += self.catalog.expire(level, Expire::Service(service), before, now).await?;
             }
         }
         if let Some(bytes) = retention.max_bytes {
@@ -92,7 +93,7 @@ impl ProfileStore {
             self.blobs.delete(paths.collect()).await?;
             self.catalog.forget(&ids).await?;
             deleted += ids.len() as u64;
-            if ids.len() < STEP {
+            if ids.len() < STEP as usize {
                 return Ok(deleted);
             }
         }
@@ -111,7 +112,7 @@ impl ProfileStore {
             let old = listed.into_iter().filter(|file| file.written < before);
             let old: Vec<(FileId, String)> =
                 old.filter_map(|file| Some((id_of(&file.path)?, file.path))).collect();
-            for chunk in old.chunks(STEP) {
+            for chunk in old.chunks(STEP as usize) {
                 let ids: Vec<FileId> = chunk.iter().map(|(id, _)| *id).collect();
                 let known: HashSet<FileId> = self.catalog.known(&ids).await?;
                 let paths = chunk.iter().filter(|(id, _)| !known.contains(id));

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use fleetprof_proto::symbol::Line;
 use tracing::warn;
 
 use crate::{
     blobs::Blobs,
     catalog::{Catalog, CatalogStatus, FileId, FileRow, Instance, NewFile},
     error::StoreError,
-    format::{self, Encoded},
+    format::{self, Encoded, Names},
     level::Level,
     names::Namer,
     table::Table,
@@ -24,6 +25,15 @@ pub struct ProfileStore {
     pub(crate) catalog: Catalog,
     /// Why the last write failed, until one succeeds.
     failure: Arc<Mutex<Option<String>>>,
+}
+
+/// The lines of each frame row.
+struct LinesOf(Vec<Vec<Line>>);
+
+impl Names for LinesOf {
+    fn lines(&self, frame: usize) -> Option<&[Line]> {
+        self.0.get(frame).map(Vec::as_slice)
+    }
 }
 
 /// Where a table belongs.
@@ -60,6 +70,14 @@ impl ProfileStore {
     /// When the catalog cannot be asked.
     pub async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
         Ok(self.catalog.instances().await?)
+    }
+
+    /// Agent instances that delivered in a range, Unix nanoseconds, the end exclusive.
+    ///
+    /// # Errors
+    /// When the catalog cannot be asked.
+    pub async fn instances_in(&self, range: (i64, i64)) -> Result<Vec<Instance>, StoreError> {
+        Ok(self.catalog.instances_in(range).await?)
     }
 
     /// Pairs of files that are damaged.
@@ -121,8 +139,8 @@ impl ProfileStore {
     ) -> Result<NewFile, StoreError> {
         let id = FileId::random();
         let encode = move || {
-            let names = namer.map(|namer| namer.names(&table.code));
-            format::encode(id, &table, names.as_ref())
+            let lines = namer.map(|namer| LinesOf(namer.names(&table.code)));
+            format::encode(id, &table, lines.as_ref().map(|lines| lines as &dyn Names))
         };
         let encoded: Encoded = self.compute(encode).await??;
         let name = place.path(id);

@@ -21,7 +21,7 @@ fn row(level: Level, bucket: i64, samples: u64, rolled: bool) -> FileRow {
 }
 
 fn wish(range: (i64, i64)) -> Wish {
-    Wish { range, labels: Vec::new(), step: 0 }
+    Wish { service: None, range, labels: Vec::new(), step: 0 }
 }
 
 fn chosen(files: &[FileRow], wish: &Wish) -> Vec<(Level, i64)> {
@@ -99,6 +99,16 @@ fn what_is_not_kept_any_more_is_read_coarser_and_labels_that_lacks_are_named() {
     files.retain(|row| row.file.level != Level::Hourly || !row.rolled);
     let expected = [(Level::Daily, 0), (Level::Fine, 0), (Level::Hourly, 2), (Level::Fine, 3)];
     assert_eq!(chosen(&files, &wish((0, 4 * HOUR))), expected);
+}
+
+#[test]
+fn what_is_missing_of_one_service_is_not_made_up_for_by_another() {
+    let mut files = vec![row(Level::Fine, 0, 100, true), row(Level::Hourly, 0, 10, false)];
+    files[0].file.services[0].service = "other".to_owned();
+    let labels = vec!["host".to_owned()];
+    let of_one = Wish { labels, service: Some("s".to_owned()), ..wish((0, DAY)) };
+    assert_eq!(chosen(&files, &of_one), [(Level::Hourly, 0)]);
+    assert_eq!(chosen(&files, &Wish { service: None, ..of_one }), [(Level::Fine, 0)]);
 }
 
 #[test]
