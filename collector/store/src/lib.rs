@@ -15,7 +15,8 @@ mod table;
 
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
-    Blob, Committed, Delivery, FileId, FileQuery, FileRow, Instance, NewFile, ServiceSum,
+    Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
+    FileRow, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use table::{Kept, Row, Table, TableBuilder};
