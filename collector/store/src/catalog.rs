@@ -181,8 +181,7 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn forget(&self, ids: &[FileId]) -> Result<u64, CatalogError> {
-        let statement =
-            || Statement::new("DELETE FROM files WHERE retired IS NOT NULL AND id IN ");
+        let statement = || Statement::new("DELETE FROM files WHERE retired IS NOT NULL AND id IN ");
         self.database.change(&Each { ids, statement }).await
     }
 
@@ -202,9 +201,7 @@ impl Catalog {
     pub async fn quarantine(&self, id: FileId, reason: &str) -> Result<bool, CatalogError> {
         let statement = || {
             let statement = Statement::new("UPDATE files SET damaged = ").bind(reason.to_owned());
-            statement
-                .push(" WHERE damaged IS NULL AND retired IS NULL AND id = ")
-                .bind(id.number())
+            statement.push(" WHERE damaged IS NULL AND retired IS NULL AND id = ").bind(id.number())
         };
         Ok(self.database.change(&Single(statement)).await? > 0)
     }

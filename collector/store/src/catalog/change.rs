@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-
 use super::{
     database::{Change, Outcome, Transaction},
     error::CatalogError,
@@ -54,7 +53,9 @@ impl<'a> Replacement<'a> {
         let refused = |why: &str| Err(CatalogError::Refused(why.to_owned()));
         let unique: BTreeSet<_> = inputs.iter().copied().collect();
         if unique.is_empty() || unique.len() != inputs.len() {
-            return refused("files can be made of other files only, each of which stands there once");
+            return refused(
+                "files can be made of other files only, each of which stands there once",
+            );
         }
         let Some(level) = outputs.first().map(|file| file.level) else {
             return refused("nothing is to take the place of files");
@@ -62,7 +63,8 @@ impl<'a> Replacement<'a> {
         if outputs.iter().any(|file| file.level != level) {
             return refused("files of several levels are to take the place of others");
         }
-        let samples = outputs.iter().fold(0u64, |sum, file| sum.saturating_add(file.sample_count()));
+        let samples =
+            outputs.iter().fold(0u64, |sum, file| sum.saturating_add(file.sample_count()));
         let outputs = Encoded::all(outputs)?;
         Ok(Self { inputs: unique, outputs, level, samples, how, now })
     }
@@ -127,7 +129,9 @@ impl Change for Replacement<'_> {
         // One parameter is the time.
         for chunk in inputs.chunks(MAX_PARAMETERS - 1) {
             let statement = match self.how {
-                Replace::Merge { .. } => Statement::new("UPDATE files SET retired = ").bind(self.now),
+                Replace::Merge { .. } => {
+                    Statement::new("UPDATE files SET retired = ").bind(self.now)
+                }
                 Replace::Roll => Statement::new("UPDATE files SET rolled = 1"),
             };
             let statement = statement.push(" WHERE id IN ").list(chunk.iter().copied());
@@ -220,9 +224,7 @@ pub(super) fn expire(
         let statement = statement.push(" WHERE retired IS NULL AND level = ").bind(level.number());
         let statement = statement.push(" AND range_end <= ").bind(before);
         match which {
-            Expire::Service(service) => {
-                statement.push(" AND service = ").bind(service.to_owned())
-            }
+            Expire::Service(service) => statement.push(" AND service = ").bind(service.to_owned()),
             Expire::Except([]) => statement,
             Expire::Except(services) => statement
                 .push(" AND (service IS NULL OR service NOT IN ")

@@ -144,9 +144,8 @@ impl Kept {
         let id: Vec<u8> = row.try_get(0).map_err(failed)?;
         let instance = InstanceId::try_from(id.as_slice());
         let instance = instance.map_err(|error| database.damaged("an instance", error))?;
-        let damaged = |why: &dyn ToString| {
-            database.damaged(format!("instance {instance}"), why.to_string())
-        };
+        let damaged =
+            |why: &dyn ToString| database.damaged(format!("instance {instance}"), why.to_string());
         let runs: Vec<u8> = row.try_get(1).map_err(failed)?;
         let accounting: Vec<u8> = row.try_get(8).map_err(failed)?;
         let status = Instance {
@@ -175,8 +174,7 @@ impl Kept {
             value: delivery.samples,
         };
         let samples = status.samples.checked_add(delivery.samples);
-        status.samples =
-            samples.filter(|sum| i64::try_from(*sum).is_ok()).ok_or_else(too_large)?;
+        status.samples = samples.filter(|sum| i64::try_from(*sum).is_ok()).ok_or_else(too_large)?;
         status.batches += 1;
         let (start, end) = delivery.window;
         status.window = match latest {

@@ -166,9 +166,7 @@ impl Database {
         };
         match timeout(PATIENCE, begun.commit()).await {
             Ok(Ok(())) => Ok(answer),
-            Ok(Err(error)) if self.engine.is_conflict(&error) => {
-                Err(self.failed(C::ACTION, error))
-            }
+            Ok(Err(error)) if self.engine.is_conflict(&error) => Err(self.failed(C::ACTION, error)),
             Ok(Err(error)) => Err(unknown(error.to_string())),
             Err(_) => Err(unknown(format!("no answer within {} s", PATIENCE.as_secs()))),
         }
@@ -223,7 +221,10 @@ impl Transaction<'_> {
     }
 
     /// Runs a statement; gives its rows.
-    pub(super) async fn fetch(&mut self, statement: Statement) -> Result<Vec<AnyRow>, CatalogError> {
+    pub(super) async fn fetch(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Vec<AnyRow>, CatalogError> {
         let rows = statement.fetch(self.connection).await;
         rows.map_err(|source| self.database.failed(self.action, source))
     }

@@ -43,7 +43,9 @@ pub enum CatalogError {
     },
     /// The connection was lost while a change was being made final: it is done or not. Whoever tries
     /// again finds out; nothing is done twice.
-    #[error("lost the catalog {catalog} before it said whether a change ({action}) was made: {why}")]
+    #[error(
+        "lost the catalog {catalog} before it said whether a change ({action}) was made: {why}"
+    )]
     Unknown {
         /// What was tried.
         action: &'static str,

@@ -258,12 +258,7 @@ fn file(database: &Database, row: &AnyRow) -> Result<FileRow, CatalogError> {
     };
     let rolled: i64 = row.try_get(14).map_err(failed)?;
     let created = row.try_get(15).map_err(failed)?;
-    Ok(FileRow {
-        file,
-        rolled: rolled != 0,
-        created,
-        damaged: row.try_get(16).map_err(failed)?,
-    })
+    Ok(FileRow { file, rolled: rolled != 0, created, damaged: row.try_get(16).map_err(failed)? })
 }
 
 pub(super) fn id(database: &Database, number: i64) -> Result<FileId, CatalogError> {

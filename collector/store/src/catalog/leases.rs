@@ -2,15 +2,15 @@
 //! right is that each change is checked where it is made.
 
 use super::{
-    change::Single,
-    database::Database,
-    error::CatalogError,
-    sql::Statement,
-    types::Lease,
+    change::Single, database::Database, error::CatalogError, sql::Statement, types::Lease,
 };
 
 /// Gives a lease that is free, that has expired, or that the holder has already.
-pub(super) async fn lease(database: &Database, wanted: Lease, now: i64) -> Result<Option<Lease>, CatalogError> {
+pub(super) async fn lease(
+    database: &Database,
+    wanted: Lease,
+    now: i64,
+) -> Result<Option<Lease>, CatalogError> {
     let statement = || {
         Statement::new("INSERT INTO leases (name, holder, expires) VALUES ")
             .rows([&wanted], |values, lease| {

@@ -1,6 +1,11 @@
 //! From a URL to a catalog with tables that this version knows.
 
-use std::{fmt::{self, Write as _}, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{
     AnyConnection, AnyPool, Connection as _, Row as _,
@@ -134,25 +139,22 @@ impl Target {
     }
 
     async fn migrate(&self) -> Result<(), CatalogError> {
-        let failed = |source| CatalogError::Database {
-            action: "open",
-            catalog: self.name.clone(),
-            source,
-        };
-        let mut connection =
-            AnyConnection::connect_with(&self.options).await.map_err(failed)?;
+        let failed =
+            |source| CatalogError::Database { action: "open", catalog: self.name.clone(), source };
+        let mut connection = AnyConnection::connect_with(&self.options).await.map_err(failed)?;
         sqlx::raw_sql(self.settings()).execute(&mut connection).await.map_err(failed)?;
         let format = match self.engine {
             // The migrator locks PostgreSQL by itself. In SQLite it does not: the lock is the transaction.
+            // (`run_direct` is `run` without a trait that makes futures that cannot be sent to threads.)
             Engine::Postgres => {
-                let migrated = POSTGRES_TABLES.run(&mut connection).await;
+                let migrated = POSTGRES_TABLES.run_direct(None, &mut connection, false).await;
                 migrated.map_err(|error| self.not_migrated(error))?;
                 format(&mut connection).await.map_err(failed)?
             }
             Engine::Sqlite => {
                 let begun = connection.begin_with("BEGIN IMMEDIATE").await;
                 let mut transaction = begun.map_err(failed)?;
-                let migrated = SQLITE_TABLES.run(&mut *transaction).await;
+                let migrated = SQLITE_TABLES.run_direct(None, &mut *transaction, false).await;
                 migrated.map_err(|error| self.not_migrated(error))?;
                 let format = format(&mut transaction).await.map_err(failed)?;
                 transaction.commit().await.map_err(failed)?;

@@ -20,7 +20,10 @@ pub(super) fn encode(spans: &[(i64, i64)]) -> Result<Vec<u8>, &'static str> {
     let mut last_end = None;
     for (start, end) in spans {
         if let Some(last_end) = last_end {
-            varint::put(&mut bytes, distance(last_end, *start).ok_or("its spans are not in order")?);
+            varint::put(
+                &mut bytes,
+                distance(last_end, *start).ok_or("its spans are not in order")?,
+            );
         }
         let length = distance(*start, *end).filter(|length| *length > 0);
         varint::put(&mut bytes, length.ok_or("one of its spans is empty")?);
