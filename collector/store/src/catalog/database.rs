@@ -110,7 +110,7 @@ impl Database {
     ) -> Result<Vec<AnyRow>, CatalogError> {
         let reading = async {
             let mut connection = self.reader.acquire().await?;
-            statement.fetch(&mut connection).await
+            statement.fetch(self.engine, &mut connection).await
         };
         self.bounded(action, reading).await
     }
@@ -216,7 +216,7 @@ impl Transaction<'_> {
 
     /// Runs a statement; gives the number of rows that it changed.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, CatalogError> {
-        let changed = statement.execute(self.connection).await;
+        let changed = statement.execute(self.database.engine, self.connection).await;
         changed.map_err(|source| self.database.failed(self.action, source))
     }
 
@@ -225,7 +225,7 @@ impl Transaction<'_> {
         &mut self,
         statement: Statement,
     ) -> Result<Vec<AnyRow>, CatalogError> {
-        let rows = statement.fetch(self.connection).await;
+        let rows = statement.fetch(self.database.engine, self.connection).await;
         rows.map_err(|source| self.database.failed(self.action, source))
     }
 }

@@ -1,4 +1,4 @@
-//! Statements that SQLite and PostgreSQL both understand, with numbered parameters.
+//! Statements that SQLite and PostgreSQL both understand.
 
 use sqlx::{
     Any, AnyConnection, AssertSqlSafe, Encode, Type,
@@ -6,11 +6,14 @@ use sqlx::{
     error::BoxDynError,
 };
 
+use super::database::Engine;
+
 /// Parameters that one statement may have: SQLite takes 32,766, PostgreSQL 65,535.
 pub(super) const MAX_PARAMETERS: usize = 30_000;
 
 /// Text and parameters of a statement in the making.
 pub(super) struct Statement {
+    /// With a `?` for each parameter, and no others.
     text: String,
     arguments: AnyArguments,
     parameters: usize,
@@ -19,7 +22,7 @@ pub(super) struct Statement {
     fixed: bool,
 }
 
-/// `$1`-style placeholders are made for these.
+/// What a parameter can be.
 pub(super) trait Parameter: for<'q> Encode<'q, Any> + Type<Any> {}
 
 // === impl Statement ===
@@ -48,7 +51,7 @@ impl Statement {
         self
     }
 
-    /// Goes on with `($1, $2, …)`; no values at all are a list that contains nothing.
+    /// Goes on with `(?, ?, …)`; no values at all are a list that contains nothing.
     pub(super) fn list<T: Parameter>(mut self, values: impl IntoIterator<Item = T>) -> Self {
         self.fixed = false;
         self.text.push('(');
@@ -64,7 +67,7 @@ impl Statement {
         self
     }
 
-    /// Goes on with `($1, $2), ($3, $4), …`: a row for each item, filled in by `fill`.
+    /// Goes on with `(?, ?), (?, ?), …`: a row for each item, filled in by `fill`.
     pub(super) fn rows<T>(
         mut self,
         items: impl IntoIterator<Item = T>,
@@ -81,24 +84,47 @@ impl Statement {
     }
 
     /// Runs it; gives the number of rows that it changed.
-    pub(super) async fn execute(self, connection: &mut AnyConnection) -> sqlx::Result<u64> {
-        let (text, arguments, fixed) = self.finish()?;
+    pub(super) async fn execute(
+        self,
+        on: Engine,
+        connection: &mut AnyConnection,
+    ) -> sqlx::Result<u64> {
+        let (text, arguments, fixed) = self.finish(on)?;
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(fixed);
         Ok(query.execute(connection).await?.rows_affected())
     }
 
     /// Runs it; gives its rows.
-    pub(super) async fn fetch(self, connection: &mut AnyConnection) -> sqlx::Result<Vec<AnyRow>> {
-        let (text, arguments, fixed) = self.finish()?;
+    pub(super) async fn fetch(
+        self,
+        on: Engine,
+        connection: &mut AnyConnection,
+    ) -> sqlx::Result<Vec<AnyRow>> {
+        let (text, arguments, fixed) = self.finish(on)?;
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(fixed);
         query.fetch_all(connection).await
     }
 
-    fn finish(self) -> sqlx::Result<(String, AnyArguments, bool)> {
-        match self.failed {
-            Some(failed) => Err(sqlx::Error::Encode(failed)),
-            None => Ok((self.text, self.arguments, self.fixed)),
+    /// PostgreSQL wants parameters numbered. SQLite understands that too, but then takes time by the
+    /// square of their number: minutes for 30,000.
+    fn finish(self, engine: Engine) -> sqlx::Result<(String, AnyArguments, bool)> {
+        if let Some(failed) = self.failed {
+            return Err(sqlx::Error::Encode(failed));
         }
+        let text = match engine {
+            Engine::Sqlite => self.text,
+            Engine::Postgres => {
+                let mut pieces = self.text.split('?');
+                let mut text = pieces.next().unwrap_or_default().to_owned();
+                for (at, piece) in pieces.enumerate() {
+                    text.push('$');
+                    text.push_str(&(at + 1).to_string());
+                    text.push_str(piece);
+                }
+                text
+            }
+        };
+        Ok((text, self.arguments, self.fixed))
     }
 
     fn add(&mut self, value: impl Parameter) {
@@ -107,8 +133,7 @@ impl Statement {
             self.failed = Some(error);
         }
         self.parameters += 1;
-        self.text.push('$');
-        self.text.push_str(&self.parameters.to_string());
+        self.text.push('?');
     }
 
     fn separate(&mut self, first: usize) {

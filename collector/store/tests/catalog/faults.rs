@@ -86,11 +86,12 @@ async fn a_change_that_is_dropped_leaves_no_trace_and_no_lock(place: Place) {
     assert_eq!((status.files, status.batches, status.samples), (60, 60, 600));
 }
 
-/// Check that a server that is killed in the middle of commits, twice, loses none that was said to be
+/// Check that a server that is killed in the middle of commits, three times, loses none that was said to be
 /// done, and that those who try again until they are answered have every batch there once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_server_loses_nothing_and_doubles_nothing() {
     const INSTANCES: u64 = 6;
+    const KILLS: u64 = 3;
     let server = Postgres::start();
     let catalog = Catalog::open(&server.database()).await.expect("opens");
     let stop = Arc::new(AtomicBool::new(false));
@@ -99,8 +100,8 @@ async fn a_killed_server_loses_nothing_and_doubles_nothing() {
         let (catalog, stop) = (catalog.clone(), stop.clone());
         tasks.spawn(async move { send_until(&catalog, &stop).await });
     }
-    for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+    for _ in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(500)).await;
         server.kill();
         let before = Instant::now();
         let error = catalog.check().await.expect_err("is away").to_string();
@@ -111,18 +112,18 @@ async fn a_killed_server_loses_nothing_and_doubles_nothing() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     catalog.check().await.expect("is back");
     stop.store(true, Ordering::Relaxed);
-    let sent: Vec<(u64, u64)> = tasks.join_all().await;
-    let batches: u64 = sent.iter().map(|(batches, _)| batches).sum();
-    let failures: u64 = sent.iter().map(|(_, failures)| failures).sum();
-    assert!(batches > 2 * INSTANCES && failures > 0, "{batches} batches, {failures} failures");
+    let sent = tasks.join_all().await;
+    assert!(sent.iter().all(|batches| *batches > KILLS), "all went on after each: {sent:?}");
+    let batches: u64 = sent.iter().sum();
     let status = catalog.status().await.expect("reads");
     assert_eq!((status.files, status.batches, status.samples), (batches, batches, 10 * batches));
     assert_eq!(live(&catalog, Level::Fine).await.len() as u64, batches);
 }
 
-/// Sends one batch after the other, each until it is answered; gives how many, and how often it failed.
-async fn send_until(catalog: &Catalog, stop: &AtomicBool) -> (u64, u64) {
-    let (instance, mut sequence, mut failures) = (InstanceId::random(), 0, 0);
+/// Sends one batch after the other, each until it is answered; gives how many. The catalog tries again by
+/// itself what was surely not done; the rest comes back as an error, and a batch as a duplicate.
+async fn send_until(catalog: &Catalog, stop: &AtomicBool) -> u64 {
+    let (instance, mut sequence) = (InstanceId::random(), 0);
     while !stop.load(Ordering::Relaxed) {
         sequence += 1;
         let files = [file(Level::Fine, T0, &["a"])];
@@ -136,11 +137,10 @@ async fn send_until(catalog: &Catalog, stop: &AtomicBool) -> (u64, u64) {
                 ),
                 "{error}"
             );
-            failures += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    (sequence, failures)
+    sequence
 }
 
 #[tokio::test]
