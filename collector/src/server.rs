@@ -15,7 +15,7 @@ use fleetprof_proto::v1::{
     FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
     object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
 };
-use fleetprof_store::{BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore};
+use fleetprof_store::{BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError};
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
@@ -83,6 +83,9 @@ pub enum StartError {
     /// What an earlier version kept cannot be taken over.
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
+    /// They do not belong together, or fail.
+    #[error(transparent)]
+    Profile(#[from] StoreError),
     /// The objects in it cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -274,7 +277,7 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<ProfileStore,
         None => format!("sqlite:{}", data_dir.catalog().display()),
     };
     let catalog = fleetprof_store::Catalog::open(&catalog).await?;
-    Ok(ProfileStore::new(blobs, catalog))
+    Ok(ProfileStore::open(blobs, catalog).await?)
 }
 
 fn conversions(

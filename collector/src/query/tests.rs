@@ -25,10 +25,9 @@ use crate::{
 async fn slow_store(dir: &TempDir) -> ProfileStore {
     let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
     let catalog = ProfileCatalog::open(&url).await.expect("opens");
-    let wait_get_per_call = Duration::from_secs(3600);
-    let throttle = ThrottleConfig { wait_get_per_call, ..ThrottleConfig::default() };
-    let blobs = Blobs::of(Arc::new(ThrottledStore::new(InMemory::new(), throttle)), "slow");
-    let store = ProfileStore::new(blobs, catalog);
+    let slow = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+    let blobs = Blobs::of(slow.clone(), "slow");
+    let store = ProfileStore::open(blobs, catalog).await.expect("opens");
     let mut builder = BatchBuilder::new();
     let origin = builder.origin([("service", "s")]);
     builder.add(origin, StackIndex::EMPTY, 0, 1, 1);
@@ -42,6 +41,7 @@ async fn slow_store(dir: &TempDir) -> ProfileStore {
         bytes: 1,
     };
     store.append(vec![batch]).await.expect("stored");
+    slow.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3600));
     store
 }
 

@@ -163,6 +163,40 @@ impl Blobs {
         Ok(bytes)
     }
 
+    /// Where files are, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes a small file unless it is there: of several who do so at once, one succeeds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), BlobError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let location = BlobPath::from(path);
+        match self.store.put_opts(&location, PutPayload::from(bytes), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(source) => Err(self.error("write", path, source)),
+        }
+    }
+
+    /// A small file of which nothing is known; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn small(&self, path: &str) -> Result<Option<Bytes>, BlobError> {
+        let got = match self.store.get(&BlobPath::from(path)).await {
+            Ok(got) => got.bytes().await,
+            Err(error) => Err(error),
+        };
+        match got {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.error("read", path, source)),
+        }
+    }
+
     /// Removes files; one that is not there is no error.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ mod varint;
 use std::{collections::HashSet, time::Duration};
 
 use fleetprof_proto::ids::BatchId;
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use tokio::time::timeout;
 
 use crate::level::Level;
@@ -48,6 +48,9 @@ use sql::Statement;
 const CHECK: Duration = Duration::from_secs(3);
 /// How long it then looks for the cause.
 const CHECK_CAUSE: Duration = Duration::from_secs(1);
+
+/// For messages.
+const IDENTITY: &str = "read the identity of";
 
 /// A catalog. Cloning shares it and its connections.
 ///
@@ -283,6 +286,27 @@ impl Catalog {
         range: (i64, i64),
     ) -> Result<Vec<ServiceSum>, CatalogError> {
         status::services(&self.database, level, range).await
+    }
+
+    /// What identifies the store that this is the catalog of: made at random when it is first asked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn identity(&self) -> Result<String, CatalogError> {
+        let identity = format!("{:032x}", fastrand::u128(..));
+        let statement = || {
+            let statement = Statement::new("INSERT INTO meta (name, value) VALUES ");
+            let row = [("store", identity.clone())];
+            let statement = statement.rows(row, |values, (name, value)| {
+                values.bind(name.to_owned()).bind(value);
+            });
+            statement.push(" ON CONFLICT (name) DO NOTHING")
+        };
+        self.database.change(&Single(statement)).await?;
+        let statement = Statement::new("SELECT value FROM meta WHERE name = ");
+        let rows = self.database.read(IDENTITY, statement.bind("store".to_owned())).await?;
+        let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(0));
+        value.map_err(|source| self.database.failed(IDENTITY, source))
     }
 
     /// Whether the catalog is reached and can be written, at once: it writes a row. Answers within 4 s.

@@ -16,6 +16,28 @@ pub enum StoreError {
     /// Samples cannot be written as a file, or a file is none.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The files are another store's than the catalog's.
+    #[error(
+        "the files in {store} are of the store {found}, the catalog is of {expected}: give the catalog and the place that belong together, or restore the catalog from a backup"
+    )]
+    Strangers {
+        /// Where the files are.
+        store: String,
+        /// What they say.
+        found: String,
+        /// What the catalog says.
+        expected: String,
+    },
+    /// There are files, and nothing says whose.
+    #[error(
+        "{store} has files ({file}) but not the one that says of which store they are (fleetprof-store): give another place, or restore that file"
+    )]
+    Unmarked {
+        /// Where.
+        store: String,
+        /// One of them.
+        file: String,
+    },
     /// A defect: a task of the store panicked.
     #[error("an internal task of the store failed; the log says where")]
     Panicked,

@@ -18,6 +18,9 @@ use crate::{
     table::Table,
 };
 
+/// The file that says which store the files are of.
+const IDENTITY: &str = "fleetprof-store";
+
 /// Profiles in an object store, and the catalog that says which. Cloning shares it.
 #[derive(Clone)]
 pub struct ProfileStore {
@@ -36,6 +39,16 @@ impl Names for LinesOf {
     }
 }
 
+/// A file that is there, if there is one.
+async fn some_file(blobs: &Blobs) -> Result<Option<String>, StoreError> {
+    for level in Level::ALL {
+        if let Some(file) = blobs.list(level.as_str()).await?.into_iter().next() {
+            return Ok(Some(file.path));
+        }
+    }
+    Ok(None)
+}
+
 /// Where a table belongs.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -51,9 +64,32 @@ pub(crate) struct Place {
 // === impl ProfileStore ===
 
 impl ProfileStore {
-    /// A store over its parts.
-    pub fn new(blobs: Blobs, catalog: Catalog) -> Self {
-        Self { blobs, catalog, failure: Arc::default() }
+    /// The store whose files and whose catalog these are. Where there is none yet, one begins.
+    ///
+    /// # Errors
+    /// When they do not belong together: files that a catalog does not know are removed after a while,
+    /// so a wrong catalog would cost them all. When one of them fails.
+    pub async fn open(blobs: Blobs, catalog: Catalog) -> Result<Self, StoreError> {
+        let expected = catalog.identity().await?;
+        let found = match blobs.small(IDENTITY).await? {
+            Some(found) => String::from_utf8_lossy(&found).trim().to_owned(),
+            None => {
+                if let Some(file) = some_file(&blobs).await? {
+                    let store = blobs.name().to_owned();
+                    return Err(StoreError::Unmarked { store, file });
+                }
+                // Of several collectors that start at once one is first.
+                let line = format!("{expected}\n");
+                blobs.create(IDENTITY, line.clone().into()).await?;
+                let found = blobs.small(IDENTITY).await?.unwrap_or(line.into());
+                String::from_utf8_lossy(&found).trim().to_owned()
+            }
+        };
+        if found != expected {
+            let store = blobs.name().to_owned();
+            return Err(StoreError::Strangers { store, found, expected });
+        }
+        Ok(Self { blobs, catalog, failure: Arc::default() })
     }
 
     /// What is kept.

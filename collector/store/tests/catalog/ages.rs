@@ -16,34 +16,39 @@ on_both!(
 
 async fn files_expire_by_service_and_age(place: Place) {
     let catalog = place.open().await;
-    let hourly = |hour, service| file(Level::Hourly, T0 + hour * HOUR, &[service]);
-    let files = [hourly(0, "a"), hourly(0, "b"), hourly(0, "c"), hourly(1, "a"), hourly(1, "c")];
+    let daily = |day, service| file(Level::Daily, T0 + day * DAY, &[service]);
+    let files = [daily(0, "a"), daily(0, "b"), daily(0, "c"), daily(1, "a"), daily(1, "c")];
     catalog.commit(&files, &[], T0).await.expect("commits");
     let expire = async |level, which, before| {
         catalog.expire(level, which, before, T0 + DAY).await.expect("expires")
     };
     let end = T0 + SECOND;
-    assert_eq!(expire(Level::Hourly, Expire::Service("a"), end - 1).await, 0, "has data later");
+    assert_eq!(expire(Level::Daily, Expire::Service("a"), end - 1).await, 0, "has data later");
     assert_eq!(expire(Level::Fine, Expire::Except(&[]), end).await, 0, "of another level");
-    assert_eq!(expire(Level::Hourly, Expire::Service("a"), end).await, 1);
-    assert_eq!(expire(Level::Hourly, Expire::Service("a"), end).await, 0, "is retired");
-    assert_eq!(expire(Level::Hourly, Expire::Except(&["b", "x"]), i64::MAX).await, 3);
-    assert_eq!(ids(&live(&catalog, Level::Hourly).await), [files[1].id]);
-    assert_eq!(expire(Level::Hourly, Expire::Except(&[]), i64::MAX).await, 1);
-    // Files of many services belong to no single one.
-    catalog.commit(&[file(Level::Fine, T0, &["a"])], &[], T0).await.expect("commits");
+    assert_eq!(expire(Level::Daily, Expire::Service("a"), end).await, 1);
+    assert_eq!(expire(Level::Daily, Expire::Service("a"), end).await, 0, "is retired");
+    assert_eq!(expire(Level::Daily, Expire::Except(&["b", "x"]), i64::MAX).await, 3);
+    assert_eq!(ids(&live(&catalog, Level::Daily).await), [files[1].id]);
+    assert_eq!(expire(Level::Daily, Expire::Except(&[]), i64::MAX).await, 1);
+    // What is not in the next level yet stays, and files of many services belong to no single one.
+    let (fine, hourly) = (file(Level::Fine, T0, &["a"]), file(Level::Hourly, T0, &["a"]));
+    catalog.commit(std::slice::from_ref(&fine), &[], T0).await.expect("commits");
+    assert_eq!(expire(Level::Fine, Expire::Except(&["a"]), i64::MAX).await, 0);
+    let rolled = catalog.replace(&[fine.id], &[hourly], Replace::Roll, T0).await;
+    assert!(rolled.expect("replaces"));
     assert_eq!(expire(Level::Fine, Expire::Service("a"), i64::MAX).await, 0);
+    assert_eq!(expire(Level::Hourly, Expire::Service("a"), i64::MAX).await, 0);
     assert_eq!(expire(Level::Fine, Expire::Except(&["a"]), i64::MAX).await, 1);
 }
 
 async fn retired_files_are_forgotten_when_told(place: Place) {
     let catalog = place.open().await;
-    let files: Vec<_> = (0..3).map(|hour| file(Level::Fine, T0 + hour * HOUR, &["a"])).collect();
+    let files: Vec<_> = (0..3).map(|day| file(Level::Daily, T0 + day * DAY, &["a"])).collect();
     catalog.commit(&files, &[], T0).await.expect("commits");
-    for (hour, now) in [(0, T0 + 100), (1, T0 + 200)] {
-        let before = T0 + hour * HOUR + SECOND;
+    for (day, now) in [(0, T0 + 100), (1, T0 + 200)] {
+        let before = T0 + day * DAY + SECOND;
         assert_eq!(
-            catalog.expire(Level::Fine, Expire::Except(&[]), before, now).await.ok(),
+            catalog.expire(Level::Daily, Expire::Except(&[]), before, now).await.ok(),
             Some(1)
         );
     }
@@ -59,7 +64,7 @@ async fn retired_files_are_forgotten_when_told(place: Place) {
     assert_eq!(catalog.forget(&all).await.expect("forgets"), 2, "the live one stays");
     assert_eq!(retired(i64::MAX, 9).await, []);
     assert_eq!(catalog.known(&all).await.expect("answers").len(), 1);
-    assert_eq!(ids(&live(&catalog, Level::Fine).await), [files[2].id]);
+    assert_eq!(ids(&live(&catalog, Level::Daily).await), [files[2].id]);
 }
 
 /// Check the order in which a limit of size takes files: rolled ones of the finest level, the oldest of
