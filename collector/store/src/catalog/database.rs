@@ -76,7 +76,8 @@ impl Engine {
 
     /// Whether a failure means that others were faster, and all was rolled back.
     pub(super) fn is_conflict(self, error: &sqlx::Error) -> bool {
-        let Some(code) = error.as_database_error().and_then(|error| error.code()) else {
+        let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code)
+        else {
             return false;
         };
         match self {
@@ -191,8 +192,8 @@ impl Database {
         CatalogError::Silent { action, catalog: self.name.clone(), seconds: waited.as_secs() }
     }
 
-    pub(super) fn damaged(&self, what: impl ToString, why: impl ToString) -> CatalogError {
-        let (what, why) = (what.to_string(), why.to_string());
+    pub(super) fn damaged(&self, what: impl Into<String>, why: impl Into<String>) -> CatalogError {
+        let (what, why) = (what.into(), why.into());
         CatalogError::Damaged { catalog: self.name.clone(), what, why }
     }
 }

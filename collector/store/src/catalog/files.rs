@@ -53,6 +53,10 @@ impl<'a> Encoded<'a> {
         if names.len() != file.services.len() {
             return Err(refused("a service stands in it twice"));
         }
+        // PostgreSQL's text cannot hold one.
+        if names.iter().any(|name| name.contains('\0')) {
+            return Err(refused("the name of a service has a NUL character"));
+        }
         if file.service.as_ref().is_some_and(|only| names.len() > 1 || !names.contains(only)) {
             return Err(refused("it is said to hold one service, and holds another"));
         }
@@ -144,30 +148,30 @@ pub(super) fn queried(query: &FileQuery<'_>) -> Statement {
     let level = query.level.number();
     let first = start.saturating_sub(query.level.span()).saturating_sub(REACH);
     let last = end.saturating_add(REACH);
-    let mut statement = select("retired IS NULL AND level = ")
-        .bind(level)
-        .push(" AND bucket >= ")
-        .bind(first)
-        .push(" AND bucket <= ")
-        .bind(last)
-        .push(" AND range_start < ")
+    let buckets = |statement: Statement| {
+        let statement = statement.push("level = ").bind(level);
+        statement.push(" AND bucket >= ").bind(first).push(" AND bucket <= ").bind(last)
+    };
+    let statement = match query.service {
+        None => buckets(Statement::new(&format!("SELECT {COLUMNS} FROM files WHERE "))),
+        // MATERIALIZED, CROSS JOIN (of which SQLite keeps the order) and no second look at buckets: the
+        // service's files are found once, then each by its id. Before PostgreSQL has gathered statistics
+        // it may otherwise look for them again for each file of the range: seconds for 50,000.
+        Some(service) => {
+            let wanted =
+                "WITH wanted AS MATERIALIZED (SELECT file FROM file_services WHERE service = ";
+            let wanted = Statement::new(wanted).bind(service.to_owned()).push(" AND ");
+            let select = format!(") SELECT {COLUMNS} FROM wanted CROSS JOIN files WHERE id = file");
+            buckets(wanted).push(&select)
+        }
+    };
+    let mut statement = statement
+        .push(" AND retired IS NULL AND range_start < ")
         .bind(end)
         .push(" AND range_end > ")
         .bind(start);
     if let Some(rolled) = query.rolled {
         statement = statement.push(" AND rolled = ").bind(i64::from(rolled));
-    }
-    if let Some(service) = query.service {
-        statement = statement
-            .push(" AND id IN (SELECT file FROM file_services WHERE service = ")
-            .bind(service.to_owned())
-            .push(" AND level = ")
-            .bind(level)
-            .push(" AND bucket >= ")
-            .bind(first)
-            .push(" AND bucket <= ")
-            .bind(last)
-            .push(")");
     }
     statement.push(" ORDER BY bucket, created, id")
 }
