@@ -9,6 +9,8 @@ use super::{error::CatalogError, sql::Statement};
 
 /// The longest that a statement, or a change up to its COMMIT, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection is waited for, also while the server is away.
+pub(super) const ACQUIRE: Duration = Duration::from_secs(10);
 /// How often a change is tried again, waiting twice as long each time, beginning with [`FIRST_WAIT`].
 const RETRIES: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -185,7 +187,11 @@ impl Database {
     }
 
     pub(super) fn failed(&self, action: &'static str, source: sqlx::Error) -> CatalogError {
-        CatalogError::Database { action, catalog: self.name.clone(), source }
+        match source {
+            // The pool's own words say nothing about a server.
+            sqlx::Error::PoolTimedOut => self.silent(action, ACQUIRE),
+            source => CatalogError::Database { action, catalog: self.name.clone(), source },
+        }
     }
 
     pub(super) fn silent(&self, action: &'static str, waited: Duration) -> CatalogError {
