@@ -53,7 +53,7 @@ pub enum BlobError {
         /// Where.
         store: Arc<str>,
         /// What the store says.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The file is gone, or is another than was written.
     #[error("{path} in {store} {what}")]
@@ -229,7 +229,8 @@ impl Blobs {
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
-        BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
+        let (path, store) = (path.to_owned(), self.name.clone());
+        BlobError::Store { action, path, store, source: source.into() }
     }
 
     fn damaged(&self, path: &str, what: String) -> BlobError {

@@ -203,7 +203,8 @@ impl Catalog {
     /// When the database fails.
     pub async fn quarantine(&self, id: FileId, reason: &str) -> Result<bool, CatalogError> {
         let statement = || {
-            let statement = Statement::new("UPDATE files SET damaged = ").bind(reason.to_owned());
+            let statement =
+                Statement::new("UPDATE files SET damaged = ").bind(commit::storable(reason));
             statement.push(" WHERE damaged IS NULL AND retired IS NULL AND id = ").bind(id.number())
         };
         Ok(self.database.change(&Single(statement)).await? > 0)

@@ -143,7 +143,8 @@ impl Kept {
         let failed = |source| database.failed("read instances of", source);
         let id: Vec<u8> = row.try_get(0).map_err(failed)?;
         let instance = InstanceId::try_from(id.as_slice());
-        let instance = instance.map_err(|error| database.damaged("an instance", error))?;
+        let instance =
+            instance.map_err(|error| database.damaged("an instance", error.to_string()))?;
         let damaged =
             |why: &dyn ToString| database.damaged(format!("instance {instance}"), why.to_string());
         let runs: Vec<u8> = row.try_get(1).map_err(failed)?;
@@ -182,12 +183,17 @@ impl Kept {
             None => (start, end),
         };
         if latest.is_none_or(|latest| sequence > latest) {
-            status.host.clone_from(&delivery.host);
-            status.agent_version.clone_from(&delivery.agent_version);
+            status.host = storable(&delivery.host);
+            status.agent_version = storable(&delivery.agent_version);
             status.accounting = delivery.accounting.clone();
         }
         Ok(true)
     }
+}
+
+/// Text that is only read by people: without NUL characters, which PostgreSQL cannot hold.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// Which of these batches are in the store.

@@ -9,6 +9,8 @@ use super::{error::CatalogError, sql::Statement};
 
 /// The longest that a statement, or a change up to its COMMIT, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection is waited for, also while the server is away.
+pub(super) const ACQUIRE: Duration = Duration::from_secs(10);
 /// How often a change is tried again, waiting twice as long each time, beginning with [`FIRST_WAIT`].
 const RETRIES: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -76,7 +78,8 @@ impl Engine {
 
     /// Whether a failure means that others were faster, and all was rolled back.
     pub(super) fn is_conflict(self, error: &sqlx::Error) -> bool {
-        let Some(code) = error.as_database_error().and_then(|error| error.code()) else {
+        let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code)
+        else {
             return false;
         };
         match self {
@@ -184,15 +187,19 @@ impl Database {
     }
 
     pub(super) fn failed(&self, action: &'static str, source: sqlx::Error) -> CatalogError {
-        CatalogError::Database { action, catalog: self.name.clone(), source }
+        match source {
+            // The pool's own words say nothing about a server.
+            sqlx::Error::PoolTimedOut => self.silent(action, ACQUIRE),
+            source => CatalogError::Database { action, catalog: self.name.clone(), source },
+        }
     }
 
     pub(super) fn silent(&self, action: &'static str, waited: Duration) -> CatalogError {
         CatalogError::Silent { action, catalog: self.name.clone(), seconds: waited.as_secs() }
     }
 
-    pub(super) fn damaged(&self, what: impl ToString, why: impl ToString) -> CatalogError {
-        let (what, why) = (what.to_string(), why.to_string());
+    pub(super) fn damaged(&self, what: impl Into<String>, why: impl Into<String>) -> CatalogError {
+        let (what, why) = (what.into(), why.into());
         CatalogError::Damaged { catalog: self.name.clone(), what, why }
     }
 }

@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    database::{Database, Engine, PATIENCE},
+    database::{ACQUIRE, Database, Engine, PATIENCE},
     error::CatalogError,
 };
 
@@ -28,8 +28,6 @@ static POSTGRES_TABLES: Migrator = sqlx::migrate!("migrations/postgres");
 /// Connections of one process. More would not make PostgreSQL faster, and its default is 100 for all.
 const POSTGRES_CONNECTIONS: u32 = 10;
 const SQLITE_READERS: u32 = 4;
-/// How long a connection is waited for, also while the server is away.
-const ACQUIRE: Duration = Duration::from_secs(10);
 
 /// FULL: a commit is on disk when it returns. WAL: readers and the writer do not wait for each other.
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \

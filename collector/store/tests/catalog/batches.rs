@@ -169,6 +169,8 @@ async fn numbers_that_do_not_fit_are_refused_with_their_batch(place: Place) {
     let last = delivery(huge.id.instance, 1).id;
     let mut odd = delivery(last.instance, 1);
     odd.id.sequence = u64::MAX;
+    odd.host = "a\0b".to_owned();
     catalog.commit(&[], std::slice::from_ref(&odd), T0).await.expect("commits");
     assert!(catalog.contains(&[odd.id]).await.expect("answers").contains(&odd.id));
+    assert_eq!(catalog.instances().await.expect("reads")[0].host, "a\u{fffd}b");
 }

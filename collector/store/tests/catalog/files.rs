@@ -1,11 +1,14 @@
 //! Queries find the files that they ask for; damaged ones are named.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use fleetprof_store::{CatalogError, DAY, FileId, FileQuery, HOUR, Level, Replace, ServiceSum};
+use fleetprof_proto::ids::InstanceId;
+use fleetprof_store::{
+    Catalog, CatalogError, DAY, Expire, FileId, FileQuery, HOUR, Level, NewFile, Replace,
+    ServiceSum,
+};
 
 use crate::fixture::{Place, SECOND, T0, delivery, file, ids, live, on_both};
-use fleetprof_proto::ids::InstanceId;
 
 on_both!(
     a_query_finds_what_overlaps,
@@ -86,13 +89,15 @@ async fn a_damaged_file_is_named_until_it_is_healed(place: Place) {
 
 async fn files_that_contradict_themselves_are_refused(place: Place) {
     let catalog = place.open().await;
-    let broken: [(fn(&mut fleetprof_store::NewFile), &str); 6] = [
+    type Break = fn(&mut NewFile);
+    let broken: [(Break, &str); 7] = [
         (|it| it.spans.clear(), "no span"),
         (|it| it.spans = vec![(T0, T0)], "empty"),
         (|it| it.spans = vec![(T0 + 2 * DAY, T0 + 2 * DAY + 1)], "away from its bucket"),
         (|it| it.services.clear(), "no service"),
         (|it| it.services.push(it.services[0].clone()), "twice"),
         (|it| it.service = Some("z".to_owned()), "another"),
+        (|it| it.services[0].service.push('\0'), "NUL"),
     ];
     for (break_it, why) in broken {
         let mut files = [file(Level::Fine, T0, &["a"]), file(Level::Fine, T0, &["a"])];
@@ -132,4 +137,20 @@ async fn status_counts_each_sample_once(place: Place) {
     let mut asked: Vec<_> = found.iter().copied().collect();
     asked.push(FileId::random());
     assert_eq!(catalog.known(&asked).await.expect("answers"), found);
+}
+
+/// Check, at compile time, that tasks of any thread may use a catalog.
+#[tokio::test]
+async fn futures_may_move_between_threads() {
+    fn sent(_: impl Send) {}
+    let place = Place::sqlite();
+    let catalog = place.open().await;
+    let query = FileQuery { level: Level::Fine, range: (0, 1), service: None, rolled: None };
+    sent((catalog.commit(&[], &[], 0), catalog.contains(&[]), catalog.files(&query)));
+    sent((catalog.damaged(), catalog.replace(&[], &[], Replace::Roll, 0), catalog.known(&[])));
+    sent((catalog.expire(Level::Fine, Expire::Service("a"), 0, 0), catalog.retire_until(0, 0)));
+    sent((catalog.retired(0, 0), catalog.forget(&[]), catalog.heal(FileId::random())));
+    sent((catalog.quarantine(FileId::random(), ""), catalog.lease("", "", Duration::ZERO, 0)));
+    sent((catalog.instances(), catalog.instances_in((0, 1)), catalog.status(), catalog.check()));
+    sent((catalog.services(Level::Fine, (0, 1)), Catalog::open(&place.url), catalog.close()));
 }
