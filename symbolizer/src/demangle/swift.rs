@@ -57,7 +57,8 @@ fn demangle_within(name: &str, level: u32, steps: &mut u32) -> Option<String> {
         Some(mangled) => (mangled, true),
         None => (PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix))?, false),
     };
-    if level > MAX_INNER_NAMES {
+    let is_printable = mangled.bytes().all(|byte| byte.is_ascii_graphic());
+    if level > MAX_INNER_NAMES || !is_printable {
         return None;
     }
     let parsed = Parser::new(mangled, has_labels_in_types).name()?;

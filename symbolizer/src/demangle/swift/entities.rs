@@ -43,6 +43,16 @@ impl Parser<'_> {
         Some(Some(self.node(Kind::List, labels)?))
     }
 
+    /// That of a function, with a signature or without.
+    fn pop_function_type(&mut self) -> Option<Id> {
+        let ty = self.pop_type()?;
+        let function = match self.tree.kind(ty) {
+            Kind::Generic => self.tree.kid(ty, 1)?,
+            _ => ty,
+        };
+        matches!(self.tree.kind(function), Kind::FunctionType(_)).then_some(ty)
+    }
+
     fn parameter_count(&self, ty: Id) -> Option<usize> {
         let function = match self.tree.kind(ty) {
             Kind::Generic => self.tree.kid(ty, 1)?,
@@ -68,7 +78,7 @@ impl Parser<'_> {
     /// After `i`.
     pub(super) fn subscript(&mut self) -> Option<Id> {
         let private = self.pop_kind(Kind::Private);
-        let ty = self.pop_type()?;
+        let ty = self.pop_function_type()?;
         let labels = self.pop_labels(ty)?;
         let subscript = self.declared(Kind::Subscript, [private, labels, Some(ty)])?;
         self.accessor(subscript)
@@ -112,8 +122,7 @@ impl Parser<'_> {
             b'C' => self.initializer("__allocating_init"),
             b'c' => self.initializer("init"),
             b'D' => self.deinitializer("__deallocating_deinit", "deinit"),
-            b'Z' => self
-                .deinitializer("__isolated_deallocating_deinit", "__isolated_deallocating_deinit"),
+            b'Z' => self.deinitializer("__isolated_deallocating_deinit", "deinit"),
             b'd' => self.deinitializer("deinit", "deinit"),
             b'E' => self.deinitializer("__ivar_destroyer", "__ivar_destroyer"),
             b'e' => self.deinitializer("__ivar_initializer", "__ivar_initializer"),
@@ -127,7 +136,6 @@ impl Parser<'_> {
             b'i' => self.part_of("variable initialization expression"),
             b'P' => self.part_of("property wrapper backing initializer"),
             b'W' => self.part_of("property wrapper init from projected value"),
-            b'F' => self.part_of("property wrapped field init accessor"),
             b'a' => self.part_of("runtime attribute generator"),
             b'm' => {
                 let signature = self.pop_signature();
@@ -146,7 +154,7 @@ impl Parser<'_> {
 
     fn initializer(&mut self, text: &'static str) -> Option<Id> {
         let private = self.pop_kind(Kind::Private);
-        let ty = self.pop_type()?;
+        let ty = self.pop_function_type()?;
         let labels = self.pop_labels(ty)?;
         self.declared(Kind::Init(text), [private, labels, Some(ty)])
     }

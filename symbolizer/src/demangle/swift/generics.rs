@@ -219,22 +219,30 @@ impl Parser<'_> {
         };
         self.at += 1;
         let bit = if what == b'i' { self.index()? } else { 0 };
-        let subject = match subject {
-            Parameter => self.generic_parameter()?,
-            Member => {
+        let subject = self.subject(&subject)?;
+        self.required(subject, what, bit)
+    }
+
+    fn subject(&mut self, subject: &Subject) -> Option<Id> {
+        let made = match subject {
+            Subject::Parameter => return self.generic_parameter(),
+            Subject::Type => return self.pop_type(),
+            Subject::Member => {
                 let name = self.pop_associated_name()?;
                 let base = self.generic_parameter()?;
-                let made = self.member(base, name);
-                self.remember(made)?
+                self.member(base, name)
             }
-            Path => {
+            Subject::Path => {
                 let names = self.pop_associated_names()?;
                 let base = self.generic_parameter()?;
-                let made = self.members(base, &names);
-                self.remember(made)?
+                self.members(base, &names)
             }
-            Type => self.pop_type()?,
         };
+        self.remember(made)
+    }
+
+    /// What is required of `subject`: a letter for each kind, whatever the subject is.
+    fn required(&mut self, subject: Id, what: u8, bit: u64) -> Option<Id> {
         match what {
             b'p' => {
                 let protocol = self.pop_protocol()?;

@@ -59,7 +59,8 @@ impl<'a> Parser<'a> {
         let root = rest.pop()?;
         // Copies can be made of functions that have a plain name.
         let kind = self.tree.kind(root);
-        let is_whole = kind.is_whole() || kind == Kind::Name && !attributes.is_empty();
+        let is_copied = (kind == Kind::Name || kind.is_type()) && !attributes.is_empty();
+        let is_whole = kind.is_whole() || is_copied;
         if !rest.is_empty() || !is_whole {
             return None;
         }

@@ -70,11 +70,12 @@ impl Printer<'_> {
                     Some(None)
                 }
                 Kind::Static => {
-                    if is_before_dot {
+                    let inner = this.tree.kid(id, 0)?;
+                    if is_before_dot && !this.tree.kind(inner).is_nominal() {
                         return Some(Some(id));
                     }
                     this.push("static ")?;
-                    this.declared(this.tree.kid(id, 0)?, false)
+                    this.declared(inner, is_before_dot)
                 }
                 Kind::Curry => {
                     this.push("curry thunk of ")?;

@@ -25,7 +25,7 @@ impl Printer<'_> {
                 }
                 Some(())
             }
-            Kind::Argument | Kind::Derivative => self.nodes(kids),
+            Kind::Sequence => self.nodes(kids),
             Kind::Specialization(text) => {
                 self.push(text)?;
                 self.specialized(kids)
@@ -34,7 +34,7 @@ impl Printer<'_> {
                 self.push("function signature specialization")?;
                 self.specialized(kids)
             }
-            Kind::ActorConstraint => None,
+            Kind::KeyPath(_) | Kind::KeyPathIndices(_) | Kind::Thunk(_) => self.thunk(id),
             Kind::Names => match kids {
                 [only] => self.node(*only),
                 _ => {
@@ -43,38 +43,6 @@ impl Printer<'_> {
                     self.push(")")
                 }
             },
-            Kind::KeyPath(text) => {
-                let (entity, types) = kids.split_first()?;
-                self.push(text)?;
-                self.node(*entity)?;
-                self.push(" : ")?;
-                self.nodes(types)?;
-                self.push(if node.number > 0 { ", serialized" } else { "" })
-            }
-            Kind::KeyPathIndices(text) => {
-                self.push(text)?;
-                let mut types = kids;
-                if let [signature, rest @ ..] = kids
-                    && self.tree.kind(*signature) == Kind::Signature
-                {
-                    self.node(*signature)?;
-                    types = rest;
-                }
-                self.push("(")?;
-                self.list(types, ", ")?;
-                self.push(")")
-            }
-            Kind::Thunk(text) => {
-                self.push(text)?;
-                if let Some(signature) = kids.get(2) {
-                    self.node(*signature)?;
-                    self.push(" ")?;
-                }
-                self.push("from ")?;
-                self.kid(id, 0)?;
-                self.push(" to ")?;
-                self.kid(id, 1)
-            }
             Kind::Conformance => self.conformance(kids),
             Kind::OpaqueResult => {
                 self.push("<<opaque return type of ")?;
@@ -108,6 +76,47 @@ impl Printer<'_> {
                 self.kid(id, 0)?;
                 self.push(": ")?;
                 self.push(&node.text)
+            }
+            _ => None,
+        }
+    }
+
+    /// What calls something else.
+    fn thunk(&mut self, id: Id) -> Option<()> {
+        let node = self.tree.get(id);
+        let kids = node.kids.as_slice();
+        match node.kind {
+            Kind::KeyPath(text) => {
+                let (entity, types) = kids.split_first()?;
+                self.push(text)?;
+                self.node(*entity)?;
+                self.push(" : ")?;
+                self.nodes(types)?;
+                self.push(if node.number > 0 { ", serialized" } else { "" })
+            }
+            Kind::KeyPathIndices(text) => {
+                self.push(text)?;
+                let mut types = kids;
+                if let [signature, rest @ ..] = kids
+                    && self.tree.kind(*signature) == Kind::Signature
+                {
+                    self.node(*signature)?;
+                    types = rest;
+                }
+                self.push("(")?;
+                self.list(types, ", ")?;
+                self.push(")")
+            }
+            Kind::Thunk(text) => {
+                self.push(text)?;
+                if let Some(signature) = kids.get(2) {
+                    self.node(*signature)?;
+                    self.push(" ")?;
+                }
+                self.push("from ")?;
+                self.kid(id, 0)?;
+                self.push(" to ")?;
+                self.kid(id, 1)
             }
             _ => None,
         }

@@ -38,30 +38,12 @@ impl Printer<'_> {
                 self.kid(id, 0)?;
                 self.push(".Type")
             }
-            Kind::Existential if kids.is_empty() => self.push("Any"),
-            Kind::Existential | Kind::ClassExistential => self.list(kids, " & "),
-            Kind::AnyObject => {
-                self.list(kids, " & ")?;
-                self.push(if kids.is_empty() { "Swift.AnyObject" } else { " & Swift.AnyObject" })
-            }
-            Kind::Constrained => {
-                let (existential, requirements) = kids.split_first()?;
-                self.push("any ")?;
-                self.node(*existential)?;
-                self.enclosed("<", requirements, ">")
+            Kind::Existential | Kind::ClassExistential | Kind::AnyObject | Kind::Constrained => {
+                self.existential(node.kind, kids)
             }
             Kind::SelfType => self.push("Self"),
             Kind::Parameter => self.parameter(node.number >> 32, node.number & u64::from(u32::MAX)),
-            Kind::Member => {
-                self.kid(id, 0)?;
-                self.push(".")?;
-                self.kid(id, 1)
-            }
-            Kind::AssociatedType => {
-                self.kid(id, 0)?;
-                self.push(".")?;
-                self.kid(id, 1)
-            }
+            Kind::Member | Kind::AssociatedType => self.list(kids, "."),
             Kind::Generic => {
                 self.kid(id, 0)?;
                 let ty = *kids.get(1)?;
@@ -100,6 +82,25 @@ impl Printer<'_> {
         }
     }
 
+    /// A value of any type that conforms.
+    fn existential(&mut self, kind: Kind, kids: &[Id]) -> Option<()> {
+        match kind {
+            Kind::Existential if kids.is_empty() => self.push("Any"),
+            Kind::Existential | Kind::ClassExistential => self.list(kids, " & "),
+            Kind::AnyObject => {
+                self.list(kids, " & ")?;
+                self.push(if kids.is_empty() { "Swift.AnyObject" } else { " & Swift.AnyObject" })
+            }
+            Kind::Constrained => {
+                let (existential, requirements) = kids.split_first()?;
+                self.push("any ")?;
+                self.node(*existential)?;
+                self.enclosed("<", requirements, ">")
+            }
+            _ => None,
+        }
+    }
+
     fn enclosed(&mut self, start: &str, kids: &[Id], end: &str) -> Option<()> {
         self.push(start)?;
         self.list(kids, ", ")?;
@@ -124,9 +125,8 @@ impl Printer<'_> {
     fn bound(&mut self, kids: &[Id]) -> Option<()> {
         let (bare, arguments) = kids.split_first()?;
         // An alias that a protocol gives all types that conform.
-        if self.tree.kind(*bare) == Kind::Nominal(Nominal::Protocol)
-            && let [conforming] = arguments
-        {
+        if self.tree.kind(*bare) == Kind::Nominal(Nominal::Protocol) {
+            let [conforming] = arguments else { return None };
             return self.list(&[*conforming, *bare], " as ");
         }
         let standard = self.standard_name(*bare).filter(|_| self.has_notations());

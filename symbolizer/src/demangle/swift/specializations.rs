@@ -200,7 +200,7 @@ impl Parser<'_> {
                 kids
             }
         };
-        Some(Some(self.node(Kind::Argument, kids)?))
+        Some(Some(self.node(Kind::Sequence, kids)?))
     }
 
     fn interleaved(&mut self, texts: &[&str; 4], parts: [Id; 3]) -> Option<Vec<Id>> {

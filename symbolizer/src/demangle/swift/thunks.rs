@@ -54,7 +54,12 @@ impl Parser<'_> {
             b'v' => self.outlined_variable(),
             b'e' => self.outlined_bridged_method(),
             b'c' => self.wrap(Kind::Curry, Kind::is_entity),
-            b'U' => self.wrap(Kind::ActorConstraint, Kind::is_type),
+            b'U' => {
+                let actor = self.pop_type()?;
+                let mut kids = self.pop_all()?;
+                kids.extend([self.leaf(Kind::Word, " with global actor constraint ")?, actor]);
+                self.node(Kind::Sequence, kids)
+            }
             b'C' => self.about("coroutine continuation prototype for "),
             b'V' => {
                 let base = self.pop_entity()?;
@@ -253,7 +258,7 @@ impl Parser<'_> {
             kids.push(self.leaf(Kind::Word, " with ")?);
             kids.push(signature);
         }
-        self.node(Kind::Derivative, kids)
+        self.node(Kind::Sequence, kids)
     }
 
     /// From one order of results to another.
@@ -268,7 +273,7 @@ impl Parser<'_> {
             kids.extend([signature, self.leaf(Kind::Word, " ")?]);
         }
         kids.extend([self.leaf(Kind::Word, " from ")?, from, self.leaf(Kind::Word, " to ")?, to]);
-        self.node(Kind::Derivative, kids)
+        self.node(Kind::Sequence, kids)
     }
 
     /// Of a part of the parameters.
@@ -296,7 +301,7 @@ impl Parser<'_> {
         if has_function {
             kids.extend([self.leaf(Kind::Word, " of type ")?, ty]);
         }
-        self.node(Kind::Derivative, kids)
+        self.node(Kind::Sequence, kids)
     }
 
     /// `S` is in, `U` is not: `USS` is {1, 2}.

@@ -177,10 +177,8 @@ pub(super) enum Kind {
     Specialization(&'static str),
     /// The same: parameters.
     SignatureSpecialization,
-    /// The same: type.
-    ActorConstraint,
-    /// Parts of a parameter's specialization: text with names in it.
-    Argument,
+    /// Text and parts as they are written.
+    Sequence,
     /// Text.
     Word,
     /// The name of another function, mangled or not.
@@ -193,8 +191,6 @@ pub(super) enum Kind {
     KeyPathIndices(&'static str),
     /// Signature (or not), types. The text before.
     Thunk(&'static str),
-    /// What was differentiated, signature (or not). Text in front, text behind.
-    Derivative,
 }
 
 /// A part with what it is made of.
@@ -290,20 +286,14 @@ impl Kind {
 
     /// It is about all that stands before it in the mangled name.
     pub(super) fn is_attribute(self) -> bool {
-        matches!(
-            self,
-            Self::Attribute
-                | Self::Specialization(_)
-                | Self::SignatureSpecialization
-                | Self::ActorConstraint
-        )
+        matches!(self, Self::Attribute | Self::Specialization(_) | Self::SignatureSpecialization)
     }
 
-    /// One that is a name by itself.
+    /// One that is a name by itself. Types are only with what is made for them: a short name of another
+    /// language could be one.
     pub(super) fn is_whole(self) -> bool {
         use Kind as K;
-        self.is_entity()
-            || self.is_type()
+        self.is_entity() && !self.is_nominal()
             || matches!(
                 self,
                 K::About(_)
@@ -311,7 +301,7 @@ impl Kind {
                     | K::KeyPath(_)
                     | K::KeyPathIndices(_)
                     | K::Thunk(_)
-                    | K::Derivative
+                    | K::Sequence
             )
     }
 }

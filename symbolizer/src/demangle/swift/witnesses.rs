@@ -162,7 +162,8 @@ impl Parser<'_> {
             .into_iter()
             .partition(|id| self.tree.kind(*id).is_attribute());
         let &[root] = rest.as_slice() else { return None };
-        if !self.tree.kind(root).is_whole() {
+        let kind = self.tree.kind(root);
+        if !(kind.is_whole() || kind.is_type()) {
             return None;
         }
         attributes.reverse();
@@ -234,14 +235,14 @@ impl Parser<'_> {
                 self.phrase(texts, vec![name, conformance])
             }
             b'T' => {
-                let protocol = self.pop_protocol()?;
+                let protocol = self.pop_kind(Kind::Nominal(Nominal::Protocol))?;
                 let names = self.pop_witness_path()?;
                 let conformance = self.pop_conformance()?;
                 let texts = &["associated type witness table accessor for ", " : ", " in "];
                 self.phrase(texts, vec![names, protocol, conformance])
             }
             b'b' => {
-                let protocol = self.pop_protocol()?;
+                let protocol = self.pop_kind(Kind::Nominal(Nominal::Protocol))?;
                 let conformance = self.pop_conformance()?;
                 let texts = &["base witness table accessor for ", " in "];
                 self.phrase(texts, vec![protocol, conformance])
