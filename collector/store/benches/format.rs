@@ -46,8 +46,9 @@ fn main() -> Result<(), Error> {
     let frames: usize = capture.stacks.iter().map(Vec::len).sum();
     println!("{} stacks, {frames} frames, {} distinct", capture.stacks.len(), capture.frames);
     let table = table(&capture);
-    let names = (0..table.code.frame_count())
-        .map(|row| capture.names.get(&usize::try_from(table.code.frame(row).offset).ok()?).cloned());
+    let names = (0..table.code.frame_count()).map(|row| {
+        capture.names.get(&usize::try_from(table.code.frame(row).offset).ok()?).cloned()
+    });
     let names = ByRow(names.collect());
     measure("without names", &table, None)?;
     if path.is_some() {
@@ -68,12 +69,11 @@ fn measure(what: &str, table: &Table, names: Option<&dyn Names>) -> Result<(), E
     let metadata = metadata.parse_and_finish(&files.stacks)?;
     let frames = metadata.file_metadata().num_rows() as f64;
     let services = files.services.len();
-    let ids = metadata.row_groups().iter().filter_map(|group| {
-        match group.column(1).statistics()? {
+    let ids =
+        metadata.row_groups().iter().filter_map(|group| match group.column(1).statistics()? {
             parquet::file::statistics::Statistics::Int64(ids) => ids.max_opt().copied(),
             _ => None,
-        }
-    });
+        });
     let stacks = ids.max().unwrap_or_default() as f64;
     println!(
         "  {:.2} bytes per row of samples, {:.1} per stack, {:.3} per frame ({rows} rows, {services} services, {stacks} stacks, {frames} frames)",
@@ -82,7 +82,8 @@ fn measure(what: &str, table: &Table, names: Option<&dyn Names>) -> Result<(), E
         files.stacks.len() as f64 / frames,
     );
     for (name, bytes) in [("samples", &files.samples), ("stacks", &files.stacks)] {
-        let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(bytes)?;
+        let metadata =
+            parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(bytes)?;
         let mut columns: Vec<(String, i64)> = Vec::new();
         for group in metadata.row_groups() {
             for (number, column) in group.columns().iter().enumerate() {
@@ -172,7 +173,13 @@ fn table(capture: &Capture) -> Table {
             let skewed = random.f64().powi(3) * stacks.len() as f64;
             let count = 1 + u64::from(random.u8(..) > 200);
             let stack = stacks[skewed as usize % stacks.len()];
-            batch.add(*random.choice(&origins).unwrap_or(&origins[0]), stack, 0, count, count * 10_000_000);
+            batch.add(
+                *random.choice(&origins).unwrap_or(&origins[0]),
+                stack,
+                0,
+                count,
+                count * 10_000_000,
+            );
         }
         let window = Window { start_unix_nanos: start, end_unix_nanos: start + 10_000_000_000 };
         table.add_batch(&batch.finish(window, [], Accounting::default()));
