@@ -12,8 +12,8 @@ fn files() -> Encoded {
     let sample = |number: usize| Sample {
         service: number % 3,
         version: Some(number % 2),
-        host: (number % 4 > 0).then_some(0),
-        team: (number % 5 > 0).then_some(number % 2),
+        host: (!number.is_multiple_of(4)).then_some(0),
+        team: (!number.is_multiple_of(5)).then_some(number % 2),
         region: None,
         window: number % 4,
         stack: (0..number % FRAMES).collect(),

@@ -36,8 +36,12 @@ def with_duckdb(folder):
     # What the documentation shows can be run, and finds something.
     for block in blocks:
         sql = block.split("```")[0].strip()
-        rows = database.execute(sql).fetchall()
-        assert sql.startswith("CREATE MACRO") or rows, sql
+        if sql.startswith("CREATE MACRO"):
+            database.execute(sql)
+        else:
+            # Counted there: some types take more modules to become Python's.
+            (rows,) = database.execute(f"SELECT count(*) FROM ({sql.rstrip(';')})").fetchone()
+            assert rows > 0, sql
     return [database.execute(sql.format(**files)).fetchall() for sql in (SQL, FRAMES, JOINED)]
 
 

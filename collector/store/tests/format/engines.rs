@@ -96,9 +96,9 @@ fn object(frame: &FrameRef<'_>) -> [Value; 5] {
 fn written() -> Table {
     let sample = |number: usize| Sample {
         service: 1 + number % 3,
-        version: (number % 3 > 0).then_some(number % 2),
-        host: (number % 4 > 0).then_some(number % 3),
-        team: (number % 5 > 0).then_some(number % 2),
+        version: (!number.is_multiple_of(3)).then_some(number % 2),
+        host: (!number.is_multiple_of(4)).then_some(number % 3),
+        team: (!number.is_multiple_of(5)).then_some(number % 2),
         region: None,
         window: number % 5,
         stack: (number % 3..number % (FRAMES + 1)).collect(),

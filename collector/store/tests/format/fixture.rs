@@ -13,9 +13,9 @@ use crate::tables::{FRAMES, Sample, content, table};
 fn written() -> Table {
     let sample = |number: usize| Sample {
         service: number % 4,
-        version: (number % 3 > 0).then_some(number % 2),
-        host: (number % 4 > 0).then_some(0),
-        team: (number % 5 > 0).then_some(number % 2),
+        version: (!number.is_multiple_of(3)).then_some(number % 2),
+        host: (!number.is_multiple_of(4)).then_some(0),
+        team: (!number.is_multiple_of(5)).then_some(number % 2),
         region: None,
         window: number % 5,
         stack: (number % 3..number % (FRAMES + 1)).collect(),
