@@ -14,7 +14,7 @@ use parquet::{
     },
     errors::ParquetError,
     file::{
-        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
         reader::{ChunkReader, Length},
         statistics::Statistics,
     },
@@ -156,8 +156,12 @@ fn check_rows(metadata: &ParquetMetaData) -> Result<(), &'static str> {
         if !(0..=MAX_GROUP_ROWS).contains(&group.num_rows()) {
             return Err("a row group claims too many rows");
         }
-        if group.columns().iter().any(|column| column.num_values() < 0) {
-            return Err("a column claims less than no values");
+        let numbers = |column: &ColumnChunkMetaData| {
+            let dictionary = column.dictionary_page_offset().unwrap_or_default();
+            [column.num_values(), column.compressed_size(), column.data_page_offset(), dictionary]
+        };
+        if group.columns().iter().flat_map(numbers).any(|number| number < 0) {
+            return Err("a column has a size or a place below zero");
         }
         rows += group.num_rows();
         if rows > MAX_ROWS {
