@@ -80,6 +80,22 @@ fn implausible_batches_are_refused() {
     assert_eq!(refused.reason(), "accounting", "{refused}");
 }
 
+/// Check that amounts and labels that no store can hold are refused.
+#[test]
+fn what_cannot_be_stored_is_refused() {
+    let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
+    for (label, nanos, reason) in [("a", 1 << 57, "amount"), ("a\0b", 1, "label")] {
+        let mut builder = BatchBuilder::new();
+        let origin = builder.origin([("service", label)]);
+        builder.add(origin, fleetprof_proto::batch::StackIndex::EMPTY, 0, 1, nanos);
+        let batch = builder.finish(window, [], v1::Accounting::default());
+        let id = BatchId { instance: InstanceId::random(), sequence: 1 };
+        let sealed = seal(id, &batch).expect("sealed");
+        let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+        assert_eq!(refused.reason(), reason, "{refused}");
+    }
+}
+
 /// Check that long names are cut between characters.
 #[test]
 fn names_are_cut_at_characters() {

@@ -7,6 +7,7 @@ use fleetprof_proto::{batch::Batch, ids::BatchId, v1};
 use crate::{
     catalog::{Committed, Delivery, NewFile},
     error::StoreError,
+    format,
     level::Level,
     store::{Place, ProfileStore},
     table::TableBuilder,
@@ -88,7 +89,10 @@ impl ProfileStore {
         let build = move || {
             let mut hours: BTreeMap<i64, (TableBuilder, u64)> = BTreeMap::new();
             for batch in &batches {
-                let hour = hours.entry(Level::Fine.bucket(batch.batch.window())).or_default();
+                // As it will be read: rounding may move the middle into the next hour.
+                let window = batch.batch.window();
+                let window = format::stored_window(window).unwrap_or(window);
+                let hour = hours.entry(Level::Fine.bucket(window)).or_default();
                 hour.0.add_batch(&batch.batch);
                 hour.1 += 1;
             }

@@ -1,7 +1,7 @@
 //! Files in an object store: written once, whole and durable, checked by size and checksum when they are
 //! read, and removed.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -55,6 +55,12 @@ pub enum BlobError {
         /// What the store says.
         source: Box<object_store::Error>,
     },
+    /// The file system is full.
+    #[error("no space left in {store}: free some, or move --data-dir to a larger file system")]
+    Full {
+        /// Where.
+        store: Arc<str>,
+    },
     /// The file is gone, or is another than was written.
     #[error("{path} in {store} {what}")]
     Damaged {
@@ -65,6 +71,19 @@ pub enum BlobError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// Whether the cause of a failure is a lack of space.
+fn is_full(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 // === impl Blobs ===
@@ -229,8 +248,11 @@ impl Blobs {
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
-        let (path, store) = (path.to_owned(), self.name.clone());
-        BlobError::Store { action, path, store, source: source.into() }
+        if is_full(&source) {
+            return BlobError::Full { store: self.name.clone() };
+        }
+        let source = Box::new(source);
+        BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
     }
 
     fn damaged(&self, path: &str, what: String) -> BlobError {

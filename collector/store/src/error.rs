@@ -48,18 +48,11 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the cause is a lack of space.
     pub fn is_full(&self) -> bool {
-        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(cause) = error {
-            let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            if matches!(
-                kind,
-                Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-            ) {
-                return true;
-            }
-            error = cause.source();
+        match self {
+            Self::Blob(error) => matches!(error, BlobError::Full { .. }),
+            Self::Catalog(error) => error.is_full(),
+            _ => false,
         }
-        matches!(self, Self::Catalog(error) if error.is_full())
     }
 
     /// Whether a file is lost or damaged, so that trying again does not help.

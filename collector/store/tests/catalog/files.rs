@@ -145,7 +145,7 @@ async fn futures_may_move_between_threads() {
     fn sent(_: impl Send) {}
     let place = Place::sqlite();
     let catalog = place.open().await;
-    let query = FileQuery { level: Level::Fine, range: (0, 1), service: None, rolled: None };
+    let query = FileQuery { level: Some(Level::Fine), range: (0, 1), service: None, rolled: None };
     sent((catalog.commit(&[], &[], 0), catalog.contains(&[]), catalog.files(&query)));
     sent((catalog.damaged(), catalog.replace(&[], &[], Replace::Roll, 0), catalog.known(&[])));
     sent((catalog.expire(Level::Fine, Expire::Service("a"), 0, 0), catalog.retire_until(0, 0)));
