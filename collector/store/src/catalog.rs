@@ -13,6 +13,7 @@ mod commit;
 mod database;
 mod error;
 mod files;
+mod functions;
 mod leases;
 mod number;
 mod open;
@@ -33,8 +34,8 @@ use crate::level::Level;
 
 pub use error::CatalogError;
 pub use types::{
-    Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, Instance, Lease,
-    LevelStatus, NewFile, Replace, ServiceSum,
+    Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
+    Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, ServiceSum,
 };
 
 use change::{Each, Replacement, RetireUntil, Single};

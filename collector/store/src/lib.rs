@@ -14,6 +14,7 @@ mod catalog;
 mod compact;
 mod error;
 mod format;
+mod functions;
 mod level;
 mod names;
 mod plan;
@@ -27,16 +28,22 @@ pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
     Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
-    FileRow, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
+    FileRow, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace,
+    ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
 pub use format::{
-    Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
+    Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted, decode,
+    encode, encode_functions, stored_window,
+};
+pub use functions::{
+    Amounts, DeriveLimits, FunctionHistory, FunctionId, FunctionKey, FunctionOrigin, FunctionPlace,
+    FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted, OriginFilter,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
-pub use plan::{Piece, ReadPlan, Wish, choose};
+pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};
 pub use retain::{Ages, Removed, Retention};
 pub use store::ProfileStore;
 pub use table::{Kept, Row, Table, TableBuilder};

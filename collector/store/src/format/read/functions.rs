@@ -1,0 +1,413 @@
+//! Reads parts of a functions file. No I/O: asks for byte ranges, and is given them.
+
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use fleetprof_proto::{labels, symbol::Reason};
+use hashbrown::HashMap;
+
+use super::{
+    columns::{Columns, Text, amounts},
+    file::File,
+    guarded,
+};
+use crate::{
+    catalog::FileId,
+    format::{
+        FormatError,
+        schema::{self, AMOUNTS, CHUNKS_KEY, FUNCTIONS},
+    },
+    functions::{
+        Amounts, FunctionHistory, FunctionId, FunctionKey, FunctionPlace, FunctionSum,
+        FunctionsWanted,
+    },
+    level::HOUR,
+};
+
+/// Columns that make a function one.
+const KEY: [&str; 4] = ["function", "file", "module", "unnamed"];
+const FILE_ID: &str = "file_id";
+const HOURS: &str = "hours";
+
+/// A functions file of which the end is known, and parts may be.
+#[derive(Debug)]
+pub struct FunctionsFile {
+    file: File,
+    /// CRC-32C of each column of each row group.
+    sums: Vec<u32>,
+}
+
+/// Columns of row groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    groups: Vec<usize>,
+    columns: Vec<&'static str>,
+}
+
+// === impl FunctionsFile ===
+
+impl FunctionsFile {
+    /// Opens a file of this length by its end.
+    ///
+    /// # Errors
+    /// When it is damaged, or of a newer format.
+    pub fn open(end: &[u8], length: u64) -> Result<Self, FormatError> {
+        guarded(FUNCTIONS, || {
+            let file = File::open_end(FUNCTIONS, end, length, schema::functions())?;
+            let texts = file.metadata_text(CHUNKS_KEY).unwrap_or_default().as_bytes();
+            let sum = |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+            let sums: Option<Vec<u32>> = texts.as_chunks().0.iter().map(sum).collect();
+            let chunks: usize = (0..file.groups()).map(|group| file.chunks(group).count()).sum();
+            match sums.filter(|sums| sums.len() == chunks) {
+                Some(sums) => Ok(Self { file, sums }),
+                None => Err(file.damaged("it has no checksums of its parts")),
+            }
+        })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> FileId {
+        self.file.id()
+    }
+
+    /// What [`Self::sums`] reads.
+    pub fn sums_part(&self, wanted: &FunctionsWanted) -> Part {
+        Part { groups: (0..self.file.groups()).collect(), columns: sum_columns(wanted) }
+    }
+
+    /// What [`Self::names`] reads.
+    pub fn names_part(&self, places: &[FunctionPlace]) -> Part {
+        let mut groups: Vec<usize> = places.iter().map(|place| place.group as usize).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.retain(|group| *group < self.file.groups());
+        Part { groups, columns: KEY.to_vec() }
+    }
+
+    /// What [`Self::history`] reads.
+    pub fn history_part(&self, function: &str) -> Part {
+        let mut columns = vec![FILE_ID, labels::SERVICE, labels::VERSION, HOURS];
+        columns.extend(KEY);
+        let groups = 0..self.file.groups();
+        let groups = groups.filter(|group| self.file.may_have(*group, "function", function));
+        Part { groups: groups.collect(), columns }
+    }
+
+    /// Where the bytes of a part are.
+    ///
+    /// # Errors
+    /// When they are not in the file.
+    pub fn ranges(&self, part: &Part) -> Result<Vec<Range<u64>>, FormatError> {
+        let ranges: Vec<Range<u64>> = self.chunks(part).map(|(_, range)| range).collect();
+        if ranges.iter().any(|range| range.end > self.file.length()) {
+            return Err(self.file.damaged("a column ends after the end"));
+        }
+        Ok(ranges)
+    }
+
+    /// Takes the bytes of a part, in the order of [`Self::ranges`].
+    ///
+    /// # Errors
+    /// When they are not what was written.
+    pub fn fill(&mut self, part: &Part, bytes: Vec<Bytes>) -> Result<(), FormatError> {
+        let mut parts = Vec::with_capacity(bytes.len());
+        let chunks: Vec<_> = self.chunks(part).collect();
+        if chunks.len() != bytes.len() {
+            return Err(self.file.damaged("it has other parts than were asked for"));
+        }
+        for ((number, range), bytes) in chunks.into_iter().zip(bytes) {
+            if self.sums.get(number) != Some(&crc32c::crc32c(&bytes)) {
+                return Err(self.file.damaged("the checksum of a part is wrong"));
+            }
+            parts.push((range.start, bytes));
+        }
+        parts.sort_by_key(|(start, _)| *start);
+        self.file.fill(parts);
+        Ok(())
+    }
+
+    /// The chunks of a part, by number.
+    fn chunks(&self, part: &Part) -> impl Iterator<Item = (usize, Range<u64>)> {
+        let all = (0..self.file.groups()).flat_map(|group| {
+            self.file.chunks(group).map(move |(column, range)| (group, column, range))
+        });
+        all.enumerate().filter_map(|(number, (group, column, range))| {
+            let wanted = part.groups.contains(&group) && part.columns.contains(&column);
+            wanted.then_some((number, range))
+        })
+    }
+
+    /// The sums of all functions; rows of one function that follow each other are one.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn sums(&self, wanted: &FunctionsWanted) -> Result<Vec<FunctionSum>, FormatError> {
+        guarded(FUNCTIONS, || {
+            let mut sums: Vec<FunctionSum> = Vec::new();
+            for group in 0..self.file.groups() {
+                let mut first = 0;
+                for rows in self.file.batches(group, sum_columns(wanted))? {
+                    let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
+                    self.add_sums(&rows, group, first, wanted, &mut sums)?;
+                    first += rows.num_rows();
+                }
+            }
+            Ok(sums)
+        })
+    }
+
+    fn add_sums(
+        &self,
+        rows: &RecordBatch,
+        group: usize,
+        first: usize,
+        wanted: &FunctionsWanted,
+        sums: &mut Vec<FunctionSum>,
+    ) -> Result<(), FormatError> {
+        let columns = Columns::new(&self.file, rows);
+        let ids = columns.longs("function_id")?;
+        let unnamed = columns.text("unnamed")?;
+        let reasons = self.reasons(&unnamed)?;
+        let mut filter = Filter::new(&columns, wanted)?;
+        let (hours, totals) = match wanted.hours {
+            Some(range) => (Some((columns.hours(HOURS)?, range)), None),
+            None => (None, Some(columns.all_amounts()?)),
+        };
+        for row in 0..rows.num_rows() {
+            if !filter.has(row) {
+                continue;
+            }
+            let amounts = match (&hours, &totals) {
+                (Some((hours, range)), _) => match sum(hours.get(row), *range) {
+                    Some(sum) => sum,
+                    None => continue,
+                },
+                (_, Some(totals)) => amounts(totals, row),
+                _ => continue,
+            };
+            let id = FunctionId(ids[row]);
+            match sums.last_mut() {
+                Some(last) if last.id == id => last.amounts.add(amounts),
+                _ => {
+                    let number = usize::try_from(unnamed.numbers[row]).ok();
+                    let unnamed = number.map(|number| reasons[number]);
+                    let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+                    let place = FunctionPlace { group: place(group), row: place(first + row) };
+                    sums.push(FunctionSum { id, unnamed, amounts, place });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reasons(&self, texts: &Text<'_>) -> Result<Vec<Reason>, FormatError> {
+        let reasons = texts.meanings(Reason::from_name).into_iter();
+        let reasons: Option<Vec<Reason>> = reasons.collect();
+        reasons.ok_or_else(|| self.file.damaged("a reason is not known"))
+    }
+
+    /// The functions at some places, which are in order and each once.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn names(&self, places: &[FunctionPlace]) -> Result<Vec<FunctionKey>, FormatError> {
+        guarded(FUNCTIONS, || {
+            let mut names = Vec::with_capacity(places.len());
+            for places in places.chunk_by(|a, b| a.group == b.group) {
+                let rows: Vec<Range<usize>> =
+                    places.iter().map(|place| place.row as usize..place.row as usize + 1).collect();
+                let group = places[0].group as usize;
+                for rows in self.file.some_batches(group, KEY, Some(&rows))? {
+                    let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
+                    let keys = Keys::new(self, &rows)?;
+                    for row in 0..rows.num_rows() {
+                        names.push(keys.get(row)?);
+                    }
+                }
+            }
+            if names.len() != places.len() {
+                return Err(self.file.damaged("it has fewer rows than were there"));
+            }
+            Ok(names)
+        })
+    }
+
+    /// What there is of functions of this name, by the hour.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn history(
+        &self,
+        function: &str,
+        wanted: &FunctionsWanted,
+    ) -> Result<Vec<FunctionHistory>, FormatError> {
+        guarded(FUNCTIONS, || {
+            let mut found = Vec::new();
+            let Part { groups, columns } = self.history_part(function);
+            for group in groups {
+                let Some(range) = self.rows_of(group, function)? else { continue };
+                let batches =
+                    self.file.some_batches(group, columns.iter().copied(), Some(&[range]))?;
+                for rows in batches {
+                    let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
+                    self.add_history(&rows, function, wanted, &mut found)?;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// From the first to the last row of a function in a row group.
+    fn rows_of(&self, group: usize, function: &str) -> Result<Option<Range<usize>>, FormatError> {
+        let (mut first, mut found): (usize, Option<Range<usize>>) = (0, None);
+        for rows in self.file.batches(group, ["function"])? {
+            let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
+            let names = Columns::new(&self.file, &rows).text("function")?;
+            let is_it = names.meanings(|name| name == function);
+            for (row, number) in names.numbers.iter().enumerate() {
+                if usize::try_from(*number).is_ok_and(|number| is_it[number]) {
+                    let row = first + row;
+                    found = Some(found.map_or(row, |range| range.start)..row + 1);
+                }
+            }
+            first += rows.num_rows();
+        }
+        Ok(found)
+    }
+
+    fn add_history(
+        &self,
+        rows: &RecordBatch,
+        function: &str,
+        wanted: &FunctionsWanted,
+        found: &mut Vec<FunctionHistory>,
+    ) -> Result<(), FormatError> {
+        let columns = Columns::new(&self.file, rows);
+        let (service, version) = (columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?);
+        let hours = columns.hours(HOURS)?;
+        let keys = Keys::new(self, rows)?;
+        let mut filter = Filter::new(&columns, wanted)?;
+        for row in 0..rows.num_rows() {
+            if !filter.has(row) || keys.function.get(row) != Some(function) {
+                continue;
+            }
+            let in_range = |(hour, _): &(i64, Amounts)| is_in(*hour, wanted.hours);
+            let hours: Vec<_> = hours.get(row).filter(in_range).collect();
+            if !hours.is_empty() {
+                found.push(FunctionHistory {
+                    service: service.get(row).unwrap_or_default().to_owned(),
+                    version: version.get(row).map(str::to_owned),
+                    hours,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Columns of sums.
+fn sum_columns(wanted: &FunctionsWanted) -> Vec<&'static str> {
+    let mut columns = vec!["function_id", "unnamed"];
+    match wanted.hours {
+        Some(_) => columns.push(HOURS),
+        None => columns.extend(AMOUNTS),
+    }
+    columns.extend(wanted.files.as_ref().map(|_| FILE_ID));
+    if wanted.origin.is_some() {
+        columns.extend([labels::SERVICE, labels::VERSION]);
+    }
+    columns
+}
+
+/// Whether the middle of an hour is in a range.
+fn is_in(hour: i64, range: Option<(i64, i64)>) -> bool {
+    range.is_none_or(|(start, end)| (start..end).contains(&hour.saturating_add(HOUR / 2)))
+}
+
+/// The sum of the hours in a range; `None` when there is none.
+fn sum(hours: impl Iterator<Item = (i64, Amounts)>, range: (i64, i64)) -> Option<Amounts> {
+    let inside = hours.filter(|(hour, _)| is_in(*hour, Some(range)));
+    inside.map(|(_, amounts)| amounts).reduce(|mut sum, amounts| {
+        sum.add(amounts);
+        sum
+    })
+}
+
+/// Which rows are wanted.
+struct Filter<'a> {
+    wanted: &'a FunctionsWanted,
+    files: Option<&'a [i64]>,
+    origin: Option<(Text<'a>, Text<'a>)>,
+    /// By numbers of service and version.
+    known: HashMap<(i32, i32), bool>,
+}
+
+// === impl Filter ===
+
+impl<'a> Filter<'a> {
+    fn new(columns: &Columns<'a>, wanted: &'a FunctionsWanted) -> Result<Self, FormatError> {
+        let files = wanted.files.as_ref().map(|_| columns.longs(FILE_ID)).transpose()?;
+        let origin = match wanted.origin {
+            Some(_) => Some((columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?)),
+            None => None,
+        };
+        Ok(Self { wanted, files, origin, known: HashMap::new() })
+    }
+
+    fn has(&mut self, row: usize) -> bool {
+        if let (Some(ids), Some(files)) = (self.files, &self.wanted.files) {
+            let is_file = FileId::from_number(ids[row]).is_some_and(|id| files.contains(&id));
+            if !is_file {
+                return false;
+            }
+        }
+        let (Some((service, version)), Some(matches)) = (&self.origin, &self.wanted.origin) else {
+            return true;
+        };
+        let numbers = (service.numbers[row], version.numbers[row]);
+        *self.known.entry(numbers).or_insert_with(|| {
+            matches(service.get(row).unwrap_or_default(), version.get(row))
+        })
+    }
+}
+
+/// The columns that make a function one.
+struct Keys<'a> {
+    file: &'a File,
+    function: Text<'a>,
+    source: Text<'a>,
+    module: Text<'a>,
+    unnamed: Text<'a>,
+    reasons: Vec<Reason>,
+}
+
+// === impl Keys ===
+
+impl<'a> Keys<'a> {
+    fn new(of: &'a FunctionsFile, rows: &'a RecordBatch) -> Result<Self, FormatError> {
+        let columns = Columns::new(&of.file, rows);
+        let unnamed = columns.text("unnamed")?;
+        Ok(Self {
+            file: &of.file,
+            function: columns.text("function")?,
+            source: columns.text("file")?,
+            module: columns.text("module")?,
+            reasons: of.reasons(&unnamed)?,
+            unnamed,
+        })
+    }
+
+    fn get(&self, row: usize) -> Result<FunctionKey, FormatError> {
+        let function = self.function.get(row);
+        let function = function.ok_or_else(|| self.file.damaged("a function has no name"))?;
+        let (file, module) = (self.source.get(row), self.module.get(row));
+        let key = FunctionKey::new(
+            function.to_owned(),
+            file.unwrap_or_default(),
+            module.unwrap_or_default(),
+        );
+        let number = usize::try_from(self.unnamed.numbers[row]).ok();
+        Ok(FunctionKey { unnamed: number.map(|number| self.reasons[number]), ..key })
+    }
+}
