@@ -161,6 +161,11 @@ impl<'a> FunctionSums<'a> {
         usage.amounts.add(amounts);
     }
 
+    /// A function by its number.
+    pub fn key(&self, function: usize) -> &FunctionKey {
+        &self.functions.keys[function]
+    }
+
     /// What was counted since the last call, by number of function.
     pub fn take(&mut self) -> Vec<(usize, Amounts)> {
         let usage = &mut self.usage;
