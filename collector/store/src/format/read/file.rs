@@ -13,7 +13,7 @@ use parquet::{
         ProjectionMask,
         arrow_reader::{
             ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-            ParquetRecordBatchReaderBuilder, RowSelection,
+            ParquetRecordBatchReaderBuilder,
         },
     },
     errors::ParquetError,
@@ -144,11 +144,6 @@ impl File {
         })
     }
 
-    /// Rows of a row group.
-    pub(super) fn group_rows(&self, group: usize) -> usize {
-        usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
-    }
-
     /// The pair it is of.
     pub(super) fn id(&self) -> FileId {
         self.id
@@ -203,31 +198,16 @@ impl File {
         group: usize,
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Result<ParquetRecordBatchReader, FormatError> {
-        self.some_batches(group, columns, None)
-    }
-
-    /// Some rows of a row group, of these columns.
-    pub(super) fn some_batches<'a>(
-        &self,
-        group: usize,
-        columns: impl IntoIterator<Item = &'a str>,
-        rows: Option<&[Range<usize>]>,
-    ) -> Result<ParquetRecordBatchReader, FormatError> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             self.pages.clone(),
             self.metadata.clone(),
         );
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-        let mut builder = builder
+        let reader = builder
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS);
-        if let Some(rows) = rows {
-            let all = self.group_rows(group);
-            let rows = RowSelection::from_consecutive_ranges(rows.iter().cloned(), all);
-            builder = builder.with_row_selection(rows);
-        }
-        let reader = builder.build();
+            .with_batch_size(BATCH_ROWS)
+            .build();
         reader.map_err(|error| self.damaged(error.to_string()))
     }
 }

@@ -168,7 +168,7 @@ impl FunctionsFile {
         let columns = Columns::new(&self.file, rows);
         let ids = columns.longs("function_id")?;
         let unnamed = columns.text("unnamed")?;
-        let reasons = self.reasons(&unnamed)?;
+        let reasons = Reasons::new(&unnamed);
         let mut filter = Filter::new(&columns, wanted)?;
         let (hours, totals) = match wanted.hours {
             Some(range) => (Some((columns.hours(HOURS)?, range)), None),
@@ -190,8 +190,7 @@ impl FunctionsFile {
             match sums.last_mut() {
                 Some(last) if last.id == id => last.amounts.add(amounts),
                 _ => {
-                    let number = usize::try_from(unnamed.numbers[row]).ok();
-                    let unnamed = number.map(|number| reasons[number]);
+                    let unnamed = reasons.get(&self.file, &unnamed, row)?;
                     let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
                     let place = FunctionPlace { group: place(group), row: place(first + row) };
                     sums.push(FunctionSum { id, unnamed, amounts, place });
@@ -199,12 +198,6 @@ impl FunctionsFile {
             }
         }
         Ok(())
-    }
-
-    fn reasons(&self, texts: &Text<'_>) -> Result<Vec<Reason>, FormatError> {
-        let reasons = texts.meanings(Reason::from_name).into_iter();
-        let reasons: Option<Vec<Reason>> = reasons.collect();
-        reasons.ok_or_else(|| self.file.damaged("a reason is not known"))
     }
 
     /// The functions at some places, which are in order and each once.
@@ -215,15 +208,16 @@ impl FunctionsFile {
         guarded(FUNCTIONS, || {
             let mut names = Vec::with_capacity(places.len());
             for places in places.chunk_by(|a, b| a.group == b.group) {
-                let rows: Vec<Range<usize>> =
-                    places.iter().map(|place| place.row as usize..place.row as usize + 1).collect();
-                let group = places[0].group as usize;
-                for rows in self.file.some_batches(group, KEY, Some(&rows))? {
+                let (mut first, mut places) = (0, places.iter().peekable());
+                let group = places.peek().map_or(0, |place| place.group as usize);
+                for rows in self.file.batches(group, KEY)? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
                     let keys = Keys::new(self, &rows)?;
-                    for row in 0..rows.num_rows() {
-                        names.push(keys.get(row)?);
+                    let end = first + rows.num_rows();
+                    while let Some(place) = places.next_if(|place| (place.row as usize) < end) {
+                        names.push(keys.get(place.row as usize - first)?);
                     }
+                    first = end;
                 }
             }
             if names.len() != places.len() {
@@ -246,10 +240,10 @@ impl FunctionsFile {
             let mut found = Vec::new();
             let Part { groups, columns } = self.history_part(function);
             for group in groups {
-                let Some(range) = self.rows_of(group, function)? else { continue };
-                let batches =
-                    self.file.some_batches(group, columns.iter().copied(), Some(&[range]))?;
-                for rows in batches {
+                if !self.has_function(group, function)? {
+                    continue;
+                }
+                for rows in self.file.batches(group, columns.iter().copied())? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
                     self.add_history(&rows, function, wanted, &mut found)?;
                 }
@@ -258,22 +252,16 @@ impl FunctionsFile {
         })
     }
 
-    /// From the first to the last row of a function in a row group.
-    fn rows_of(&self, group: usize, function: &str) -> Result<Option<Range<usize>>, FormatError> {
-        let (mut first, mut found): (usize, Option<Range<usize>>) = (0, None);
+    /// Whether a function is in a row group: its names are less than the rest.
+    fn has_function(&self, group: usize, function: &str) -> Result<bool, FormatError> {
         for rows in self.file.batches(group, ["function"])? {
             let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
             let names = Columns::new(&self.file, &rows).text("function")?;
-            let is_it = names.meanings(|name| name == function);
-            for (row, number) in names.numbers.iter().enumerate() {
-                if usize::try_from(*number).is_ok_and(|number| is_it[number]) {
-                    let row = first + row;
-                    found = Some(found.map_or(row, |range| range.start)..row + 1);
-                }
+            if names.meanings(|name| name == function).contains(&true) {
+                return Ok(true);
             }
-            first += rows.num_rows();
         }
-        Ok(found)
+        Ok(false)
     }
 
     fn add_history(
@@ -372,6 +360,25 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// What the numbers of the column `unnamed` mean. The text of a number that no row has may be anything.
+struct Reasons(Vec<Option<Reason>>);
+
+// === impl Reasons ===
+
+impl Reasons {
+    fn new(texts: &Text<'_>) -> Self {
+        Self(texts.meanings(Reason::from_name))
+    }
+
+    fn get(&self, file: &File, texts: &Text<'_>, row: usize) -> Result<Option<Reason>, FormatError> {
+        let Ok(number) = usize::try_from(texts.numbers[row]) else { return Ok(None) };
+        match self.0[number] {
+            None => Err(file.damaged("a reason is not known")),
+            known => Ok(known),
+        }
+    }
+}
+
 /// The columns that make a function one.
 struct Keys<'a> {
     file: &'a File,
@@ -379,7 +386,7 @@ struct Keys<'a> {
     source: Text<'a>,
     module: Text<'a>,
     unnamed: Text<'a>,
-    reasons: Vec<Reason>,
+    reasons: Reasons,
 }
 
 // === impl Keys ===
@@ -393,7 +400,7 @@ impl<'a> Keys<'a> {
             function: columns.text("function")?,
             source: columns.text("file")?,
             module: columns.text("module")?,
-            reasons: of.reasons(&unnamed)?,
+            reasons: Reasons::new(&unnamed),
             unnamed,
         })
     }
@@ -407,7 +414,7 @@ impl<'a> Keys<'a> {
             file.unwrap_or_default(),
             module.unwrap_or_default(),
         );
-        let number = usize::try_from(self.unnamed.numbers[row]).ok();
-        Ok(FunctionKey { unnamed: number.map(|number| self.reasons[number]), ..key })
+        let unnamed = self.reasons.get(self.file, &self.unnamed, row)?;
+        Ok(FunctionKey { unnamed, ..key })
     }
 }
