@@ -72,6 +72,18 @@ impl FunctionTable {
         }
     }
 
+    /// Adds what a function takes in an hour, of which the start is given, Unix nanoseconds.
+    pub fn put(
+        &mut self,
+        function: FunctionKey,
+        origin: FunctionOrigin,
+        hour: i64,
+        amounts: Amounts,
+    ) {
+        let place = (self.functions.number(function), self.place(origin));
+        self.rows.entry(place).or_default().entry(hour).or_default().add(amounts);
+    }
+
     /// Rows so far.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -91,9 +103,13 @@ impl FunctionTable {
                 _ => {}
             }
         }
+        self.place(found)
+    }
+
+    fn place(&mut self, origin: FunctionOrigin) -> usize {
         let next = self.origins.len();
         let origins = &mut self.origins;
-        *self.numbers.entry(found).or_insert_with_key(|found| {
+        *self.numbers.entry(origin).or_insert_with_key(|found| {
             origins.push(found.clone());
             next
         })
