@@ -8,13 +8,15 @@ use super::{Amounts, FunctionId, FunctionKey};
 use crate::{
     catalog::{FileId, FunctionFile},
     error::StoreError,
-    format::{FunctionsFile, Part},
+    format::{FormatError, FunctionsFile, Part},
     store::ProfileStore,
 };
 
 /// Says of a service and its version whether they are wanted.
 #[derive(Clone)]
-pub struct OriginFilter(Arc<dyn Fn(&str, Option<&str>) -> bool + Send + Sync>);
+pub struct OriginFilter(Arc<Filter>);
+
+type Filter = dyn Fn(&str, Option<&str>) -> bool + Send + Sync;
 
 /// Which rows of a functions file are wanted.
 #[derive(Clone, Debug, Default)]
@@ -70,9 +72,9 @@ impl OriginFilter {
 }
 
 impl Deref for OriginFilter {
-    type Target = dyn Fn(&str, Option<&str>) -> bool + Send + Sync;
+    type Target = Filter;
 
-    fn deref(&self) -> &Self::Target {
+    fn deref(&self) -> &Filter {
         &*self.0
     }
 }
@@ -134,7 +136,7 @@ impl ProfileStore {
         &self,
         of: &FunctionFile,
         part: impl FnOnce(&FunctionsFile) -> Part,
-        read: impl FnOnce(&FunctionsFile) -> Result<T, crate::format::FormatError> + Send + 'static,
+        read: impl FnOnce(&FunctionsFile) -> Result<T, FormatError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let result = self.read_functions(of, part, read).await;
         if let Err(error) = &result
@@ -152,7 +154,7 @@ impl ProfileStore {
         &self,
         of: &FunctionFile,
         part: impl FnOnce(&FunctionsFile) -> Part,
-        read: impl FnOnce(&FunctionsFile) -> Result<T, crate::format::FormatError> + Send + 'static,
+        read: impl FnOnce(&FunctionsFile) -> Result<T, FormatError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let end = of.blob.bytes.saturating_sub(of.end)..of.blob.bytes;
         let end = self.blobs.ranges(&of.blob, &[end]).await?.pop().unwrap_or_default();

@@ -174,7 +174,7 @@ impl FunctionsFile {
             Some(range) => (Some((columns.hours(HOURS)?, range)), None),
             None => (None, Some(columns.all_amounts()?)),
         };
-        for row in 0..rows.num_rows() {
+        for (row, id) in ids.iter().enumerate() {
             if !filter.has(row) {
                 continue;
             }
@@ -186,7 +186,7 @@ impl FunctionsFile {
                 (_, Some(totals)) => amounts(totals, row),
                 _ => continue,
             };
-            let id = FunctionId(ids[row]);
+            let id = FunctionId(*id);
             match sums.last_mut() {
                 Some(last) if last.id == id => last.amounts.add(amounts),
                 _ => {

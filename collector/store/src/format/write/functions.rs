@@ -9,6 +9,7 @@ use arrow_array::{
     builder::{Int32Builder, Int64Builder, TimestampMicrosecondBuilder},
 };
 use arrow_buffer::OffsetBuffer;
+use fleetprof_proto::symbol::Reason;
 
 use super::FileWriter;
 use crate::{
@@ -63,7 +64,7 @@ fn columns(
         texts(rows, |row| Some(&key(row).function))?,
         texts(rows, |row| some(&key(row).file))?,
         texts(rows, |row| some(&key(row).module))?,
-        texts(rows, |row| key(row).unnamed.map(|reason| reason.as_str()))?,
+        texts(rows, |row| key(row).unnamed.map(Reason::as_str))?,
         times(rows.iter().map(|row| row.hours.keys().next().copied().unwrap_or(0))),
         times(rows.iter().map(|row| row.hours.keys().next_back().copied().unwrap_or(0) + HOUR)),
     ];
