@@ -104,10 +104,7 @@ impl Symbols {
 
     /// Whether an object's names are there, without a look at them.
     pub fn has_names(&self, object: &ObjectId) -> bool {
-        matches!(
-            self.catalog.names_of(object),
-            Some(NamesOf::Listing(_) | NamesOf::Table { .. })
-        )
+        matches!(self.catalog.names_of(object), Some(NamesOf::Listing(_) | NamesOf::Table { .. }))
     }
 
     /// And what is not there yet.

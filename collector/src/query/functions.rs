@@ -79,7 +79,7 @@ pub(super) fn origins(plan: &Plan) -> Option<OriginFilter> {
 /// samples that is. Pairs of those that cannot be read go back into the source.
 pub(super) fn read<T: Send + 'static, F>(
     parts: &QueryParts,
-    functions: Vec<FunctionPiece>,
+    functions: &[FunctionPiece],
     cancel: &CancellationToken,
     source: &mut Source,
     ask: impl Fn(FunctionPiece) -> F,
@@ -136,7 +136,7 @@ impl Totals {
             let (store, wanted) = (store.clone(), piece.wanted(filter.clone()));
             async move { store.function_sums(&piece.file, wanted).await }
         };
-        read(parts, functions, cancel, source, ask, |piece, sums: Vec<FunctionSum>| {
+        read(parts, &functions, cancel, source, ask, |piece, sums: Vec<FunctionSum>| {
             let file = totals.files.len();
             totals.files.push(piece.file.clone());
             let mut samples: u64 = 0;

@@ -30,7 +30,7 @@ pub(super) struct Asked<'a> {
 pub(super) fn run(
     parts: &QueryParts,
     plan: &Plan,
-    asked: Asked<'_>,
+    asked: &Asked<'_>,
     cancel: &CancellationToken,
 ) -> Result<v1::SeriesResponse, QueryError> {
     let step = first_step(plan, asked.step)?;
@@ -42,7 +42,7 @@ pub(super) fn run(
         ..Need::default()
     };
     let mut source = reader::begin(parts, plan, &need, cancel)?;
-    read_functions(parts, plan, &asked, cancel, &mut source, &mut builder)?;
+    read_functions(parts, plan, asked, cancel, &mut source, &mut builder)?;
     let mut problems = Vec::new();
     let mut coverage = reader::visit_all(parts, plan, &need, cancel, source, |table| {
         // Names are waited for once: tables of the same age lack the same ones.
@@ -54,7 +54,7 @@ pub(super) fn run(
         if cancel.is_cancelled() {
             return Err(QueryError::Cancelled);
         }
-        add_table(table, &resolved.symbols, plan, &asked, &mut builder)
+        add_table(table, &resolved.symbols, plan, asked, &mut builder)
     })?;
     problems.into_iter().for_each(|problem| coverage.damage(problem));
     missing::require_service(parts, plan, &coverage, cancel)?;
@@ -88,7 +88,7 @@ fn read_functions(
         async move { store.function_history(&piece.file, &function, wanted).await }
     };
     let mut failure = None;
-    functions::read(parts, functions, cancel, source, ask, |_, found: Vec<FunctionHistory>| {
+    functions::read(parts, &functions, cancel, source, ask, |_, found: Vec<FunctionHistory>| {
         let mut samples: u64 = 0;
         for history in found {
             let value = |name: &String| match name.as_str() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleetprof_proto::labels;
+use fleetprof_proto::{labels, selector::Matcher};
 use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
 use tokio_util::sync::CancellationToken;
 
@@ -134,7 +134,7 @@ fn range(plan: &Plan) -> (i64, i64) {
 }
 
 fn needed_labels(plan: &Plan, need: &Need<'_>) -> Vec<String> {
-    let matched = plan.selector.matchers().iter().map(|matcher| matcher.name());
+    let matched = plan.selector.matchers().iter().map(Matcher::name);
     let mut labels: Vec<String> =
         matched.chain(need.labels.iter().copied()).map(str::to_owned).collect();
     labels.sort_unstable();

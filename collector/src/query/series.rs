@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
+use super::{
+    Plan, QueryError, QueryParts, missing,
+    reader::{self, Need},
+};
 use fleetprof_store::midpoint;
 
 const SECOND: i64 = 1_000_000_000;
@@ -136,12 +139,7 @@ impl Builder {
         self.points = self.series.values().map(BTreeMap::len).sum();
     }
 
-    pub(super) fn add(
-        &mut self,
-        values: &[String],
-        at: i64,
-        sum: Sum,
-    ) -> Result<(), QueryError> {
+    pub(super) fn add(&mut self, values: &[String], at: i64, sum: Sum) -> Result<(), QueryError> {
         if !self.series.contains_key(values) {
             self.series.insert(values.to_vec(), Points::new());
         }

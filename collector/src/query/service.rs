@@ -11,7 +11,11 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Plan, Profile, Queries, QueryError, history::{self, Asked}, labels, named::Late, series, services, status, symbols, top,
+    Plan, Profile, Queries, QueryError,
+    history::{self, Asked},
+    labels,
+    named::Late,
+    series, services, status, symbols, top,
 };
 use crate::metrics::Method;
 
@@ -73,7 +77,7 @@ impl QueryService for QueryApi {
             "" => series::run(parts, &plan, &group_by, step_nanos, cancel),
             function => {
                 let asked = Asked { function, group_by: &group_by, step: step_nanos };
-                history::run(parts, &plan, asked, cancel)
+                history::run(parts, &plan, &asked, cancel)
             }
         };
         Ok(Response::new(self.queries.run(Method::Series, query).await?))

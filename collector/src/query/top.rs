@@ -3,7 +3,11 @@
 //! What a function is, and how its CPU is summed up, is the store's matter ([`FunctionSums`]): it sums up
 //! what is merged beforehand.
 
-use fleetprof_proto::{batch::Batch, symbol::{Reason, Symbol}, v1};
+use fleetprof_proto::{
+    batch::Batch,
+    symbol::{Reason, Symbol},
+    v1,
+};
 use fleetprof_store::{Amounts, FunctionKey, FunctionSums, Functions};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +62,8 @@ fn attempt(
     let limit = request.limit as usize;
     let Some(mut rows) = totals.most(parts, cancel, limit, key)? else { return Ok(None) };
     rows.sort_by(|(a, a_amounts), (b, b_amounts)| {
-        let texts = |key: &FunctionKey| (key.function.clone(), key.file.clone(), key.module.clone());
+        let texts =
+            |key: &FunctionKey| (key.function.clone(), key.file.clone(), key.module.clone());
         key(b_amounts).cmp(&key(a_amounts)).then_with(|| texts(a).cmp(&texts(b)))
     });
     if limit > 0 {

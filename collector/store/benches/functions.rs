@@ -9,7 +9,8 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use fleetprof_store::{
     Amounts, Blobs, Catalog, DAY, FileId, FunctionFile, FunctionId, FunctionKey, FunctionOrigin,
-    FunctionPlace, FunctionTable, FunctionsWanted, HOUR, OriginFilter, ProfileStore, encode_functions,
+    FunctionPlace, FunctionTable, FunctionsWanted, HOUR, OriginFilter, ProfileStore,
+    encode_functions,
 };
 use tokio::task::JoinSet;
 

@@ -186,7 +186,11 @@ impl Blobs {
     ///
     /// # Errors
     /// When the store fails, or the file has another size than was written.
-    pub async fn ranges(&self, blob: &Blob, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlobError> {
+    pub async fn ranges(
+        &self,
+        blob: &Blob,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, BlobError> {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }

@@ -83,8 +83,7 @@ impl ProfileStore {
         }
         if let Some(namer) = namer {
             let busy = jobs::due(&self.files_to_merge().await?, self.now(), limits);
-            merged.functions +=
-                self.derive_functions(worker, limits, &namer, &busy, &stop).await?;
+            merged.functions += self.derive_functions(worker, limits, &namer, &busy, &stop).await?;
             merged.functions +=
                 self.renew_functions(worker, &DeriveLimits::default(), &namer, &stop).await?;
         }

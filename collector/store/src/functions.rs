@@ -14,9 +14,7 @@ use fleetprof_proto::symbol::Reason;
 use sha2::{Digest as _, Sha256};
 
 pub use make::DeriveLimits;
-pub use read::{
-    FunctionHistory, FunctionPlace, FunctionSum, FunctionsWanted, OriginFilter,
-};
+pub use read::{FunctionHistory, FunctionPlace, FunctionSum, FunctionsWanted, OriginFilter};
 pub use sum::{Amounts, FunctionSums, Functions};
 pub use table::{FunctionOrigin, FunctionRow, FunctionTable};
 

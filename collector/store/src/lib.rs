@@ -28,18 +28,19 @@ pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
     Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
-    FileRow, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace,
-    ServiceSum,
+    FileRow, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions,
+    Replace, ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
 pub use format::{
-    Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted, decode,
-    encode, encode_functions, stored_window,
+    Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted,
+    decode, encode, encode_functions, stored_window,
 };
 pub use functions::{
     Amounts, DeriveLimits, FunctionHistory, FunctionId, FunctionKey, FunctionOrigin, FunctionPlace,
-    FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted, OriginFilter,
+    FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted,
+    OriginFilter,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;

@@ -71,7 +71,8 @@ impl ProfileStore {
                 self.catalog.expire(level, Expire::Except(&named), before, now).await?;
             for (service, ages) in &retention.services {
                 let before = now.saturating_sub(nanos(ages.of(level)));
-                removed.retired += self.catalog.expire(level, Expire::Service(service), before, now).await?;
+                removed.retired +=
+                    self.catalog.expire(level, Expire::Service(service), before, now).await?;
             }
         }
         if let Some(bytes) = retention.max_bytes {
@@ -79,7 +80,8 @@ impl ProfileStore {
             removed.retired += self.catalog.retire_until(bytes, now).await?;
         }
         self.catalog.retire_functions(now).await?;
-        removed.functions = self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
+        removed.functions =
+            self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
         removed.deleted = self.delete_retired(now.saturating_sub(nanos(retention.grace))).await?;
         if removed != Removed::default() {
             info!(retired = removed.retired, deleted = removed.deleted, "old profiles removed");
@@ -93,7 +95,8 @@ impl ProfileStore {
             let rows = self.catalog.retired(before, STEP).await?;
             let ids: Vec<FileId> = rows.iter().map(|row| row.file.id).collect();
             let files: Vec<_> = rows.into_iter().map(|row| row.file).collect();
-            let paths = files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
+            let paths =
+                files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
             // The files first: a row without its file is asked for again, a file without its row is not.
             self.blobs.delete(paths.collect()).await?;
             self.catalog.forget(&ids).await?;

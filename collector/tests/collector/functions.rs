@@ -115,10 +115,7 @@ async fn functions_are_answered_without_stacks() {
     assert_eq!((tops[0].functions.len(), tops[1].functions.len()), (2, 1));
     let points = &series[0].series[0].points;
     let nanos: Vec<_> = points.iter().map(|it| (it.cpu_nanos, it.self_nanos, it.samples)).collect();
-    assert_eq!(
-        nanos,
-        [(12_000_000_000, 12_000_000_000, 120), (4_000_000_000, 4_000_000_000, 40)]
-    );
+    assert_eq!(nanos, [(12_000_000_000, 12_000_000_000, 120), (4_000_000_000, 4_000_000_000, 40)]);
     assert_eq!(series[1].series.len(), 2);
 
     let dir = collector.stop().await;

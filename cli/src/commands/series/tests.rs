@@ -62,8 +62,7 @@ fn a_limit_keeps_the_largest() {
 #[test]
 fn impossible_answers_are_survived() {
     let most = u64::MAX;
-    let point =
-        |unix_nanos| Point { unix_nanos, cpu_nanos: most, samples: most, self_nanos: most };
+    let point = |unix_nanos| Point { unix_nanos, cpu_nanos: most, samples: most, self_nanos: most };
     let points = vec![point(i64::MIN), point(i64::MAX), point(0)];
     let answer = SeriesResponse {
         series: vec![TimeSeries { values: vec![], points }],

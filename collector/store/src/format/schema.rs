@@ -99,7 +99,8 @@ fn time(name: &str) -> Field {
 }
 
 /// Amounts of a function.
-pub(super) const AMOUNTS: [&str; 4] = ["self_samples", "total_samples", "self_nanos", "total_nanos"];
+pub(super) const AMOUNTS: [&str; 4] =
+    ["self_samples", "total_samples", "self_nanos", "total_nanos"];
 
 /// Fields of an entry in the column `hours`.
 pub(super) fn hour_fields() -> Fields {

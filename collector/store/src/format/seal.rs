@@ -39,7 +39,8 @@ pub(super) fn check_end(end: &[u8]) -> Result<&[u8], &'static str> {
     let wrong = "its footer is not what was written";
     let (sum, rest) = end.split_first_chunk::<4>().ok_or(wrong)?;
     let (_of_all, rest) = rest.split_first_chunk::<4>().ok_or(wrong)?;
-    let (footer, tail) = rest.split_at_checked(rest.len().checked_sub(TAIL).ok_or(wrong)?).ok_or(wrong)?;
+    let (footer, tail) =
+        rest.split_at_checked(rest.len().checked_sub(TAIL).ok_or(wrong)?).ok_or(wrong)?;
     let length = u32::try_from(footer.len()).map_err(|_| wrong)?.to_le_bytes();
     if *sum != crc32c::crc32c(rest).to_le_bytes() || !tail.starts_with(&length) {
         return Err(wrong);

@@ -12,7 +12,7 @@ use fleetprof_proto::{
     v1::{Accounting, UnresolvedReason},
 };
 use fleetprof_store::{
-    Amounts, DAY, FunctionKey, FunctionSums, Functions, HOUR, MINUTE, MergeLimits, NewBatch, Namer,
+    Amounts, DAY, FunctionKey, FunctionSums, Functions, HOUR, MINUTE, MergeLimits, Namer, NewBatch,
     OriginFilter, ProfileStore, Retention, Wanted, Wish, split_functions,
 };
 use proptest::prelude::*;
@@ -313,10 +313,9 @@ async fn late_symbols_renew_functions() {
     };
     assert_eq!(names().await, ["lib1.so+0x1", "lib1.so+0x2", "lib1.so+0x4", "lib2.so+0x3"]);
     assert_eq!(merge(&store, &namer).await, 0, "nothing has changed");
-    for (number, expected) in [
-        (1, &["f1", "f1", "f2", "f9", "lib2.so+0x3"][..]),
-        (2, &["f1", "f2", "f3", "f9"][..]),
-    ] {
+    for (number, expected) in
+        [(1, &["f1", "f1", "f2", "f9", "lib2.so+0x3"][..]), (2, &["f1", "f2", "f3", "f9"][..])]
+    {
         namer.ready.lock().expect("no panic").insert(object(number));
         assert!(merge(&store, &namer).await > 0);
         let mut found = names().await;

@@ -43,7 +43,8 @@ impl Change for Add<'_> {
         if named == 0 {
             return Ok(Outcome::Undo(false));
         }
-        let number = |value, what: &str| stored(value, || format!("{what} of functions {}", file.id));
+        let number =
+            |value, what: &str| stored(value, || format!("{what} of functions {}", file.id));
         let (bytes, end) = (number(file.blob.bytes, "size")?, number(file.end, "end")?);
         let covers = number(file.covers, "number of pairs")?;
         let statement = Statement::new(
@@ -144,7 +145,8 @@ pub(in crate::catalog) async fn retired(
     limit: u32,
 ) -> Result<Vec<FunctionFile>, CatalogError> {
     const ACTION: &str = "look for retired functions files in";
-    let text = format!("SELECT {COLUMNS} FROM function_files WHERE retired IS NOT NULL AND retired < ");
+    let text =
+        format!("SELECT {COLUMNS} FROM function_files WHERE retired IS NOT NULL AND retired < ");
     let statement = Statement::new(&text).bind(before).push(" ORDER BY retired, id LIMIT ");
     let rows = database.read(ACTION, statement.bind(i64::from(limit))).await?;
     rows.iter().map(|row| file(database, ACTION, row)).collect()
@@ -152,7 +154,8 @@ pub(in crate::catalog) async fn retired(
 
 /// Size of all live ones.
 pub(in crate::catalog) async fn bytes(database: &Database) -> Result<u64, CatalogError> {
-    let sum = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM function_files WHERE retired IS NULL";
+    let sum =
+        "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM function_files WHERE retired IS NULL";
     let rows = database.read("measure", Statement::new(sum)).await?;
     rows.first().map_or(Ok(0), |row| column(database, row, 0))
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use arrow_array::{
-    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch,
-    ListArray, StringArray, StructArray, TimestampMicrosecondArray, types::Int32Type,
+    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
+    StringArray, StructArray, TimestampMicrosecondArray, types::Int32Type,
 };
 
 use super::file::File;
@@ -119,7 +119,8 @@ impl<'a> Columns<'a> {
         let entries: Option<&'a StructArray> = list.values().as_any().downcast_ref();
         let entries = entries.filter(|entries| entries.null_count() == 0);
         let column = |at: usize| entries.and_then(|entries| entries.columns().get(at));
-        let starts = column(0).and_then(|it| it.as_any().downcast_ref::<TimestampMicrosecondArray>());
+        let starts =
+            column(0).and_then(|it| it.as_any().downcast_ref::<TimestampMicrosecondArray>());
         let long = |at: usize| column(at).and_then(|it| it.as_any().downcast_ref::<Int64Array>());
         let longs = (starts, long(1), long(2), long(3), long(4));
         let (Some(starts), Some(a), Some(b), Some(c), Some(d)) = longs else {
@@ -158,7 +159,9 @@ impl<'a> Hours<'a> {
         let range = start.zip(end).and_then(|(start, end)| {
             Some(usize::try_from(*start).ok()?..usize::try_from(*end).ok()?)
         });
-        range.unwrap_or_default().map(|at| (self.starts[at].saturating_mul(1000), amounts(&self.amounts, at)))
+        range
+            .unwrap_or_default()
+            .map(|at| (self.starts[at].saturating_mul(1000), amounts(&self.amounts, at)))
     }
 }
 

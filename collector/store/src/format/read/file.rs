@@ -261,7 +261,8 @@ impl ChunkReader for Pages {
     /// here first.
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         let bytes = self.from(start);
-        let bytes = bytes.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
+        let bytes =
+            bytes.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
         match page_bytes(&bytes) {
             Some(claimed) if claimed <= MAX_PAGE_BYTES => Ok(bytes.reader()),
             _ => Err(ParquetError::General("a page is too large, or has no size".to_owned())),

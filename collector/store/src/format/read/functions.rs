@@ -1,14 +1,16 @@
 //! Reads parts of a functions file. No I/O: asks for byte ranges, and is given them.
 
+mod rows;
+
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use fleetprof_proto::{labels, symbol::Reason};
-use hashbrown::HashMap;
+use fleetprof_proto::labels;
 
+use self::rows::{FILE_ID, Filter, Keys, Reasons, is_in, sum};
 use super::{
-    columns::{Columns, Text, amounts},
+    columns::{Columns, amounts},
     file::File,
     guarded,
 };
@@ -22,12 +24,10 @@ use crate::{
         Amounts, FunctionHistory, FunctionId, FunctionKey, FunctionPlace, FunctionSum,
         FunctionsWanted,
     },
-    level::HOUR,
 };
 
 /// Columns that make a function one.
 const KEY: [&str; 4] = ["function", "file", "module", "unnamed"];
-const FILE_ID: &str = "file_id";
 const HOURS: &str = "hours";
 
 /// A functions file of which the end is known, and parts may be.
@@ -56,7 +56,8 @@ impl FunctionsFile {
         guarded(FUNCTIONS, || {
             let file = File::open_end(FUNCTIONS, end, length, schema::functions())?;
             let texts = file.metadata_text(CHUNKS_KEY).unwrap_or_default().as_bytes();
-            let sum = |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+            let sum =
+                |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
             let sums: Option<Vec<u32>> = texts.as_chunks().0.iter().map(sum).collect();
             let chunks: usize = (0..file.groups()).map(|group| file.chunks(group).count()).sum();
             match sums.filter(|sums| sums.len() == chunks) {
@@ -212,7 +213,7 @@ impl FunctionsFile {
                 let group = places.peek().map_or(0, |place| place.group as usize);
                 for rows in self.file.batches(group, KEY)? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
-                    let keys = Keys::new(self, &rows)?;
+                    let keys = Keys::new(&self.file, &rows)?;
                     let end = first + rows.num_rows();
                     while let Some(place) = places.next_if(|place| (place.row as usize) < end) {
                         names.push(keys.get(place.row as usize - first)?);
@@ -274,7 +275,7 @@ impl FunctionsFile {
         let columns = Columns::new(&self.file, rows);
         let (service, version) = (columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?);
         let hours = columns.hours(HOURS)?;
-        let keys = Keys::new(self, rows)?;
+        let keys = Keys::new(&self.file, rows)?;
         let mut filter = Filter::new(&columns, wanted)?;
         for row in 0..rows.num_rows() {
             if !filter.has(row) || keys.function.get(row) != Some(function) {
@@ -306,115 +307,4 @@ fn sum_columns(wanted: &FunctionsWanted) -> Vec<&'static str> {
         columns.extend([labels::SERVICE, labels::VERSION]);
     }
     columns
-}
-
-/// Whether the middle of an hour is in a range.
-fn is_in(hour: i64, range: Option<(i64, i64)>) -> bool {
-    range.is_none_or(|(start, end)| (start..end).contains(&hour.saturating_add(HOUR / 2)))
-}
-
-/// The sum of the hours in a range; `None` when there is none.
-fn sum(hours: impl Iterator<Item = (i64, Amounts)>, range: (i64, i64)) -> Option<Amounts> {
-    let inside = hours.filter(|(hour, _)| is_in(*hour, Some(range)));
-    inside.map(|(_, amounts)| amounts).reduce(|mut sum, amounts| {
-        sum.add(amounts);
-        sum
-    })
-}
-
-/// Which rows are wanted.
-struct Filter<'a> {
-    wanted: &'a FunctionsWanted,
-    files: Option<&'a [i64]>,
-    origin: Option<(Text<'a>, Text<'a>)>,
-    /// By numbers of service and version.
-    known: HashMap<(i32, i32), bool>,
-}
-
-// === impl Filter ===
-
-impl<'a> Filter<'a> {
-    fn new(columns: &Columns<'a>, wanted: &'a FunctionsWanted) -> Result<Self, FormatError> {
-        let files = wanted.files.as_ref().map(|_| columns.longs(FILE_ID)).transpose()?;
-        let origin = match wanted.origin {
-            Some(_) => Some((columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?)),
-            None => None,
-        };
-        Ok(Self { wanted, files, origin, known: HashMap::new() })
-    }
-
-    fn has(&mut self, row: usize) -> bool {
-        if let (Some(ids), Some(files)) = (self.files, &self.wanted.files) {
-            let is_file = FileId::from_number(ids[row]).is_some_and(|id| files.contains(&id));
-            if !is_file {
-                return false;
-            }
-        }
-        let (Some((service, version)), Some(matches)) = (&self.origin, &self.wanted.origin) else {
-            return true;
-        };
-        let numbers = (service.numbers[row], version.numbers[row]);
-        *self.known.entry(numbers).or_insert_with(|| {
-            matches(service.get(row).unwrap_or_default(), version.get(row))
-        })
-    }
-}
-
-/// What the numbers of the column `unnamed` mean. The text of a number that no row has may be anything.
-struct Reasons(Vec<Option<Reason>>);
-
-// === impl Reasons ===
-
-impl Reasons {
-    fn new(texts: &Text<'_>) -> Self {
-        Self(texts.meanings(Reason::from_name))
-    }
-
-    fn get(&self, file: &File, texts: &Text<'_>, row: usize) -> Result<Option<Reason>, FormatError> {
-        let Ok(number) = usize::try_from(texts.numbers[row]) else { return Ok(None) };
-        match self.0[number] {
-            None => Err(file.damaged("a reason is not known")),
-            known => Ok(known),
-        }
-    }
-}
-
-/// The columns that make a function one.
-struct Keys<'a> {
-    file: &'a File,
-    function: Text<'a>,
-    source: Text<'a>,
-    module: Text<'a>,
-    unnamed: Text<'a>,
-    reasons: Reasons,
-}
-
-// === impl Keys ===
-
-impl<'a> Keys<'a> {
-    fn new(of: &'a FunctionsFile, rows: &'a RecordBatch) -> Result<Self, FormatError> {
-        let columns = Columns::new(&of.file, rows);
-        let unnamed = columns.text("unnamed")?;
-        Ok(Self {
-            file: &of.file,
-            function: columns.text("function")?,
-            source: columns.text("file")?,
-            module: columns.text("module")?,
-            reasons: Reasons::new(&unnamed),
-            unnamed,
-        })
-    }
-
-    fn get(&self, row: usize) -> Result<FunctionKey, FormatError> {
-        let function = self.function.get(row);
-        let function = function.ok_or_else(|| self.file.damaged("a function has no name"))?;
-        let (file, module) = (self.source.get(row), self.module.get(row));
-        let key = FunctionKey::new(
-            function.to_owned(),
-            file.unwrap_or_default(),
-            module.unwrap_or_default(),
-        );
-        let unnamed = self.reasons.get(self.file, &self.unnamed, row)?;
-        Ok(FunctionKey { unnamed, ..key })
-    }
 }

@@ -30,10 +30,7 @@ const GROUP_ROWS: usize = 8 << 10;
 ///
 /// # Errors
 /// When a number has no place in it.
-pub fn encode_functions(
-    id: FileId,
-    table: FunctionTable,
-) -> Result<EncodedFunctions, FormatError> {
+pub fn encode_functions(id: FileId, table: FunctionTable) -> Result<EncodedFunctions, FormatError> {
     let mut file = FileWriter::new(id, &schema::functions(), &[])?;
     let (keys, origins, rows) = table.into_rows();
     // Of each key.
@@ -129,12 +126,8 @@ struct AmountColumns([Int64Builder; AMOUNTS.len()]);
 
 impl AmountColumns {
     fn push(&mut self, amounts: &Amounts) -> Result<(), FormatError> {
-        let values = [
-            amounts.self_samples,
-            amounts.total_samples,
-            amounts.self_nanos,
-            amounts.total_nanos,
-        ];
+        let values =
+            [amounts.self_samples, amounts.total_samples, amounts.self_nanos, amounts.total_nanos];
         for (column, value) in self.0.iter_mut().zip(values) {
             let unstorable =
                 |_| FormatError::Unstorable { what: "amount of a function", value: value.into() };
