@@ -43,7 +43,7 @@ CREATE INDEX files_damaged ON files (id) WHERE damaged IS NOT NULL AND retired I
 CREATE INDEX files_functions ON files (functions) WHERE functions IS NOT NULL;
 -- Those of which sums are to be made.
 CREATE INDEX files_without_functions ON files (level, bucket)
-    WHERE functions IS NULL AND retired IS NULL AND damaged IS NULL AND service IS NOT NULL AND level > 0;
+    WHERE functions IS NULL AND retired IS NULL AND damaged IS NULL AND level > 0;
 CREATE INDEX files_retired ON files (retired) WHERE retired IS NOT NULL;
 
 -- Sums by function, derived from pairs of files.

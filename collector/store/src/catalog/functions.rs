@@ -27,14 +27,13 @@ impl Catalog {
         self.database.change(&rows::Add { new, files, now }).await
     }
 
-    /// Pairs of the hourly and the daily level, of one service each, that no functions file stands for,
-    /// by level and bucket.
+    /// Pairs of the hourly and the daily level that no functions file stands for, by level and bucket.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn without_functions(&self) -> Result<Vec<FileRow>, CatalogError> {
         let found = "functions IS NULL AND retired IS NULL AND damaged IS NULL \
-             AND service IS NOT NULL AND level > 0 ORDER BY level, bucket, created, id";
+             AND level > 0 ORDER BY level, bucket, created, id";
         let statement = files::select(found);
         files::read(&self.database, "look for files without functions in", statement).await
     }

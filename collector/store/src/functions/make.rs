@@ -62,8 +62,8 @@ struct Sums {
 // === impl ProfileStore ===
 
 impl ProfileStore {
-    /// Makes the functions files of the hours and days that are merged for good. `busy` are jobs that
-    /// are still to be done: their hours and days wait.
+    /// Makes the functions files of the hours and days that are merged for good, and of what there is of
+    /// the current hour. `busy` are jobs that are still to be done: their hours and days wait.
     pub(crate) async fn derive_functions(
         &self,
         worker: &str,
@@ -76,8 +76,12 @@ impl ProfileStore {
         let mut works: BTreeMap<(Level, i64), Vec<FileRow>> = BTreeMap::new();
         for row in self.catalog.without_functions().await? {
             let (level, bucket) = (row.file.level, row.file.bucket);
-            let end = bucket.saturating_add(level.span()).saturating_add(2 * limits.grace);
-            if self.now() >= end && !busy.contains(&(level, bucket)) {
+            let end = bucket.saturating_add(level.span());
+            let grace = if level == Level::Daily { 2 * limits.grace } else { limits.grace };
+            // Pairs of an hour that is not over stay as they are until it is.
+            let is_open = level == Level::Hourly && self.now() < end;
+            let is_closed = self.now() >= end.saturating_add(grace);
+            if is_open || (is_closed && !busy.contains(&(level, bucket))) {
                 works.entry((level, bucket)).or_default().push(row);
             }
         }
@@ -88,7 +92,12 @@ impl ProfileStore {
             }
             let mut work = Work { level, bucket, inputs };
             self.gather(&mut work).await?;
-            made += self.make_leased(worker, work, namer).await?;
+            match self.make_leased(worker, work, namer).await {
+                Ok(files) => made += files,
+                // These stay without: queries read their stacks.
+                Err(StoreError::Format(error)) => warn!(%error, "cannot write functions"),
+                Err(error) => return Err(error),
+            }
         }
         Ok(made)
     }

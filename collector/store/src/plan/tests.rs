@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{Blob, FileId, NewFile, ServiceSum};
+use crate::catalog::{Blob, FileId, FunctionFile, NewFile, ServiceSum};
 
 fn row(level: Level, bucket: i64, samples: u64, rolled: bool) -> FileRow {
     let blob = Blob { path: format!("{}/{bucket}", level.as_str()), bytes: 1, crc32c: 0 };
@@ -167,4 +169,44 @@ proptest! {
             .sum();
         prop_assert_eq!(read, once);
     }
+}
+
+/// Check that functions files stand for what they know: whole hours, and what there is of an hour.
+#[test]
+fn functions_stand_for_whole_hours() {
+    let blob = || Blob { path: String::new(), bytes: 1, crc32c: 0 };
+    let functions =
+        Arc::new(FunctionFile { id: FileId::random(), blob: blob(), end: 1, covers: 3 });
+    let with = |level, bucket, spans: (i64, i64)| {
+        let mut row = row(level, bucket, 1, false);
+        row.file.spans = vec![spans];
+        row.functions = Some(functions.clone());
+        row
+    };
+    let second = MINUTE / 60;
+    let hour = || with(Level::Hourly, HOUR, (HOUR + 90 * second, HOUR + 150 * second));
+    let day = || with(Level::Daily, 0, (HOUR, 20 * HOUR));
+    for (file, range, step, expected) in [
+        (hour(), (HOUR, 2 * HOUR), 0, Some(None)),
+        (hour(), (HOUR, 2 * HOUR), 2 * HOUR, Some(None)),
+        (hour(), (HOUR, 2 * HOUR), HOUR / 2, None),
+        // All there is.
+        (hour(), (HOUR + MINUTE, HOUR + 3 * MINUTE), 0, Some(None)),
+        // The middle of the last minute is not in it.
+        (hour(), (HOUR + MINUTE, HOUR + 149 * second), 0, None),
+        (hour(), (HOUR + 2 * MINUTE, 2 * HOUR), 0, None),
+        (day(), (0, DAY), 0, Some(None)),
+        (day(), (2 * HOUR, DAY), 0, Some(Some((2 * HOUR, DAY)))),
+    ] {
+        let piece = Piece { file, range };
+        let (found, others) = split_functions(vec![piece], step);
+        assert_eq!(found.first().map(|piece| piece.hours), expected, "{range:?} {step}");
+        assert_eq!(found.len() + others.len(), 1);
+    }
+    // Of two pairs, each is read for its own part.
+    let whole = Piece { file: day(), range: (HOUR, 23 * HOUR) };
+    let part = Piece { file: with(Level::Daily, 0, (0, DAY)), range: (HOUR, 23 * HOUR) };
+    let (found, others) = split_functions(vec![whole, part], 0);
+    assert_eq!((found.len(), others.len()), (2, 0));
+    assert_eq!(found[0].wanted(None).files.map(|files| files.len()), Some(1));
 }
