@@ -224,9 +224,9 @@ fn a_function_has_a_series() {
     let run = fleetprof(&collector.url(), &words);
     assert_eq!(
         run.text(),
-        "TIME                  CORES     SELF   TOTAL  SAMPLES\n\
-         2026-11-22T10:00:00Z  0.500   2.50 s  5.00 s      250  █\n\
-         2026-11-22T10:00:10Z  0.500   2.50 s  5.00 s      250  █\n"
+        "TIME                  CORES    SELF   TOTAL  SAMPLES\n\
+         2026-11-22T10:00:00Z  0.500  2.50 s  5.00 s      250  █\n\
+         2026-11-22T10:00:10Z  0.500  2.50 s  5.00 s      250  █\n"
     );
     let Asked::Series(request) = collector.next_asked() else { panic!("not series") };
     assert_eq!(request.function, "a::b<c>");
