@@ -21,5 +21,6 @@ pub mod process;
 pub mod programs;
 pub mod record;
 pub mod shares;
+pub mod sim;
 pub mod tmpfs;
 pub mod wait;

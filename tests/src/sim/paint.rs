@@ -1,0 +1,418 @@
+//! One window of one host: numbers of samples, their stacks, and the batch that holds them.
+//!
+//! Only arrays that are indexed by the library's rows: a mark says for which batch (or which service in it)
+//! the rest of the entry holds, so that nothing is cleared.
+
+use std::{collections::HashMap, sync::Arc};
+
+use fleetprof_proto::{
+    batch::{Batch, InvalidBatch, Window},
+    labels,
+    v1::{self, Accounting},
+};
+
+use super::{
+    library::Library,
+    plan::{self, Host, Placed, Plan},
+};
+
+/// What a batch holds of one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) service: usize,
+    pub(super) samples: u64,
+    pub(super) nanos: u64,
+}
+
+/// A batch and what is in it.
+#[derive(Debug)]
+pub(super) struct Painted {
+    pub(super) batch: Batch,
+    pub(super) parts: Vec<Part>,
+    /// Distinct stacks with samples, each service's own.
+    pub(super) distinct: usize,
+}
+
+/// Makes batches, one after the other. Memory: some bytes for each row of the library.
+#[derive(Debug)]
+pub struct Painter {
+    library: Arc<Library>,
+    plan: Arc<Plan>,
+    mark: u32,
+    items: Vec<Entry>,
+    nodes: Vec<Entry>,
+    frames: Vec<Entry>,
+    objects: Vec<Entry>,
+    strings: Vec<Entry>,
+    /// Items drawn for the pod at hand.
+    drawn: Vec<u32>,
+    /// Nodes that the pod at hand adds.
+    fresh: Vec<u32>,
+}
+
+/// A value that holds while its mark is the current one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    mark: u32,
+    value: u32,
+}
+
+/// The batch in the making.
+#[derive(Debug)]
+struct Canvas {
+    wire: v1::Batch,
+    frames: v1::Frames,
+    stacks: v1::Stacks,
+    samples: v1::Samples,
+    /// Strings of labels; the library's have numbers of their own.
+    texts: HashMap<String, u32>,
+    /// Of this batch.
+    mark: u32,
+    /// Of this service in it.
+    service_mark: u32,
+    service: usize,
+    version: u32,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn at(self, mark: u32) -> Option<u32> {
+        (self.mark == mark).then_some(self.value)
+    }
+}
+
+// === impl Painter ===
+
+impl Painter {
+    /// Draws from `library` what `plan` says.
+    pub fn new(library: Arc<Library>, plan: Arc<Plan>) -> Self {
+        let entries = |len| vec![Entry::default(); len];
+        Self {
+            mark: 0,
+            items: entries(library.items.len()),
+            nodes: entries(library.nodes.len()),
+            frames: entries(library.frames.len()),
+            objects: entries(library.objects.len()),
+            strings: entries(library.strings.len()),
+            drawn: Vec::new(),
+            fresh: Vec::new(),
+            library,
+            plan,
+        }
+    }
+
+    /// What a host does in a window. `visit` is told every distinct (service, item) with samples.
+    pub(super) fn paint(
+        &mut self,
+        host: &Host,
+        window: Window,
+        accounting: impl FnOnce(u64) -> Accounting,
+        random: &mut fastrand::Rng,
+        mut visit: impl FnMut(usize, u32),
+    ) -> Result<Painted, InvalidBatch> {
+        let plan = Arc::clone(&self.plan);
+        let mark = self.next_mark();
+        let mut canvas = Canvas::new(mark, window);
+        canvas.wire.labels = canvas.labels(host.labels.iter().map(|(n, v)| (*n, v.as_str())));
+        let mut parts = Vec::with_capacity(host.services.len());
+        let mut distinct = 0;
+        for placed in &host.services {
+            canvas.service = placed.service;
+            canvas.version = plan.version(placed, window.start_unix_nanos);
+            canvas.service_mark = self.next_mark();
+            let before = canvas.total();
+            for pod in 0..placed.pods.len() {
+                self.draw(&plan, host, placed, window, random);
+                self.pod(&mut canvas, &plan, placed, pod);
+                distinct += self.drawn.len();
+                self.drawn.iter().for_each(|item| visit(placed.service, *item));
+            }
+            let samples = canvas.total() - before;
+            if samples > 0 {
+                let nanos = samples * period(&plan);
+                parts.push(Part { service: placed.service, samples, nanos });
+            }
+        }
+        let total = parts.iter().map(|part| part.samples).sum();
+        canvas.wire.accounting = Some(accounting(total));
+        Ok(Painted { batch: canvas.finish()?, parts, distinct })
+    }
+
+    /// Marks hold for one batch or one service in it; 2^32 of them are enough for weeks.
+    fn next_mark(&mut self) -> u32 {
+        self.mark = self.mark.wrapping_add(1);
+        if self.mark == 0 {
+            *self = Self::new(Arc::clone(&self.library), Arc::clone(&self.plan));
+            self.mark = 1;
+        }
+        self.mark
+    }
+
+    /// Counts samples by item: for a pod.
+    fn draw(
+        &mut self,
+        plan: &Plan,
+        host: &Host,
+        placed: &Placed,
+        window: Window,
+        random: &mut fastrand::Rng,
+    ) {
+        let seconds = (window.end_unix_nanos - window.start_unix_nanos) as f64 / 1e9;
+        let expected = plan.expected(host, placed, window.start_unix_nanos, seconds);
+        let mark = self.next_mark();
+        self.drawn.clear();
+        let program = &self.library.programs[plan.services[placed.service].program];
+        for _ in 0..poisson(expected, random) {
+            let item = program.first_item + program.distribution.draw(random);
+            let entry = &mut self.items[item as usize];
+            match entry.at(mark) {
+                Some(count) => entry.value = count + 1,
+                None => {
+                    *entry = Entry { mark, value: 1 };
+                    self.drawn.push(item);
+                }
+            }
+        }
+    }
+
+    /// Adds what was drawn to the batch.
+    fn pod(&mut self, canvas: &mut Canvas, plan: &Plan, placed: &Placed, pod: usize) {
+        let library = Arc::clone(&self.library);
+        // Rows of samples are ordered by origin and stack.
+        self.drawn.sort_unstable_by_key(|item| {
+            let item = library.items[*item as usize];
+            (item.comm, item.node)
+        });
+        self.add_stacks(canvas, &library);
+        let mut origin = None;
+        let period = period(plan);
+        for at in &self.drawn {
+            let item = library.items[*at as usize];
+            if origin.is_none_or(|(comm, _)| comm != item.comm) {
+                let row = canvas.origin(&library, plan, placed, pod, item.comm);
+                origin = Some((item.comm, row));
+            }
+            let count = u64::from(self.items[*at as usize].value);
+            canvas.samples.origin.push(origin.map_or(0, |(_, row)| row));
+            canvas.samples.stack.push(self.nodes[item.node as usize].value);
+            canvas.samples.result.push(0);
+            canvas.samples.count.push(count);
+            canvas.samples.nanos.push(count * period);
+        }
+    }
+
+    /// Numbers the stacks of what was drawn, and their parents.
+    fn add_stacks(&mut self, canvas: &mut Canvas, library: &Library) {
+        let mark = canvas.service_mark;
+        self.nodes[0] = Entry { mark, value: 0 };
+        self.fresh.clear();
+        for item in &self.drawn {
+            let mut at = library.items[*item as usize].node;
+            while self.nodes[at as usize].at(mark).is_none() {
+                self.nodes[at as usize].mark = mark;
+                self.fresh.push(at);
+                at = library.nodes[at as usize].parent;
+            }
+        }
+        // Parents have lower numbers than their children.
+        self.fresh.sort_unstable();
+        for index in 0..self.fresh.len() {
+            let at = self.fresh[index] as usize;
+            let node = library.nodes[at];
+            let row = row(canvas.stacks.frame.len());
+            let frame = self.frame(canvas, library, node.frame);
+            canvas.stacks.parent_distance.push(row - self.nodes[node.parent as usize].value);
+            canvas.stacks.frame.push(frame);
+            self.nodes[at].value = row;
+        }
+    }
+
+    fn frame(&mut self, canvas: &mut Canvas, library: &Library, frame: u32) -> u32 {
+        let of = library.frames[frame as usize];
+        let is_own = library.objects[of.object as usize].is_own;
+        let mark = if is_own { canvas.service_mark } else { canvas.mark };
+        if let Some(known) = self.frames[frame as usize].at(mark) {
+            return known;
+        }
+        let object = self.object(canvas, library, of.object, mark);
+        let (function, file) =
+            (self.string(canvas, library, of.function), self.string(canvas, library, of.file));
+        let reason = match (of.object, function) {
+            (0, 0) => v1::UnresolvedReason::NoMapping,
+            _ => v1::UnresolvedReason::Unspecified,
+        };
+        let row = row(canvas.frames.object.len());
+        canvas.frames.object.push(object);
+        canvas.frames.offset.push(of.offset);
+        canvas.frames.reason.push(i32::from(reason).unsigned_abs());
+        canvas.frames.function.push(function);
+        canvas.frames.file.push(file);
+        canvas.frames.line.push(of.line);
+        self.frames[frame as usize] = Entry { mark, value: row };
+        row
+    }
+
+    fn object(&mut self, canvas: &mut Canvas, library: &Library, object: u32, mark: u32) -> u32 {
+        if object == 0 {
+            return 0;
+        }
+        if let Some(known) = self.objects[object as usize].at(mark) {
+            return known;
+        }
+        let of = &library.objects[object as usize];
+        let build_id = of.build_id.as_ref().and_then(|captured| {
+            if of.is_own {
+                plan::own_build_id(canvas.service, canvas.version, captured)
+            } else {
+                Some(captured.clone())
+            }
+        });
+        let path = self.string(canvas, library, of.path);
+        let row = row(canvas.wire.objects.len());
+        canvas.wire.objects.push(v1::Object {
+            kind: v1::ObjectKind::from(of.kind).into(),
+            build_id: build_id.as_ref().map(Into::into),
+            path,
+        });
+        self.objects[object as usize] = Entry { mark, value: row };
+        row
+    }
+
+    fn string(&mut self, canvas: &mut Canvas, library: &Library, string: u32) -> u32 {
+        if string == 0 {
+            return 0;
+        }
+        let entry = &mut self.strings[string as usize];
+        entry.at(canvas.mark).unwrap_or_else(|| {
+            let row = row(canvas.wire.strings.len());
+            canvas.wire.strings.push(library.strings[string as usize].clone());
+            *entry = Entry { mark: canvas.mark, value: row };
+            row
+        })
+    }
+}
+
+// === impl Canvas ===
+
+impl Canvas {
+    fn new(mark: u32, window: Window) -> Self {
+        let mut canvas = Self {
+            wire: v1::Batch {
+                start_unix_nanos: window.start_unix_nanos,
+                end_unix_nanos: window.end_unix_nanos,
+                strings: vec![String::new()],
+                objects: vec![v1::Object::default()],
+                ..v1::Batch::default()
+            },
+            frames: v1::Frames::default(),
+            stacks: v1::Stacks { parent_distance: vec![0], frame: vec![0] },
+            samples: v1::Samples::default(),
+            texts: HashMap::new(),
+            mark,
+            service_mark: 0,
+            service: 0,
+            version: 0,
+        };
+        let frames = &mut canvas.frames;
+        for column in [
+            &mut frames.object,
+            &mut frames.reason,
+            &mut frames.function,
+            &mut frames.file,
+            &mut frames.line,
+        ] {
+            column.push(0);
+        }
+        frames.offset.push(0);
+        canvas
+    }
+
+    fn total(&self) -> u64 {
+        self.samples.count.iter().sum()
+    }
+
+    fn labels<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Vec<v1::Label> {
+        let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
+        labels
+            .map(|(name, value)| v1::Label { name: self.text(name), value: self.text(value) })
+            .collect()
+    }
+
+    fn text(&mut self, text: &str) -> u32 {
+        if let Some(known) = self.texts.get(text) {
+            return *known;
+        }
+        let row = row(self.wire.strings.len());
+        self.wire.strings.push(text.to_owned());
+        self.texts.insert(text.to_owned(), row);
+        row
+    }
+
+    /// Adds the origin of a thread name in a pod.
+    fn origin(
+        &mut self,
+        library: &Library,
+        plan: &Plan,
+        placed: &Placed,
+        pod: usize,
+        comm: u32,
+    ) -> u32 {
+        let service = &plan.services[placed.service];
+        let pod = &placed.pods[pod];
+        let version = format!("v{}", self.version + 1);
+        let name = format!("{}-{version}-{}", service.name, pod.suffix);
+        let comm = &library.programs[service.program].comms[comm as usize];
+        let labels = self.labels([
+            (labels::COMM, comm.as_str()),
+            (labels::CONTAINER, &pod.container),
+            (labels::NAMESPACE, service.namespace),
+            (labels::POD, &name),
+            (labels::SERVICE, &service.name),
+            (labels::VERSION, &version),
+        ]);
+        self.wire.origins.push(v1::Origin { labels });
+        row(self.wire.origins.len() - 1)
+    }
+
+    fn finish(mut self) -> Result<Batch, InvalidBatch> {
+        // Without a name anywhere there are no columns of names, as an agent has it.
+        if self.frames.function.iter().all(|function| *function == 0) {
+            self.frames.function.clear();
+            self.frames.file.clear();
+            self.frames.line.clear();
+        }
+        self.wire.frames = Some(self.frames);
+        self.wire.stacks = Some(self.stacks);
+        self.wire.samples = Some(self.samples);
+        Batch::validate(self.wire)
+    }
+}
+
+/// CPU time of one sample, nanoseconds.
+fn period(plan: &Plan) -> u64 {
+    1_000_000_000 / u64::from(plan.config.frequency.max(1))
+}
+
+/// A number of independent events, of which so many are expected: exact for few, normal for many.
+fn poisson(expected: f64, random: &mut fastrand::Rng) -> u64 {
+    if expected > 50.0 {
+        let normal = (-2.0 * (1.0 - random.f64()).ln()).sqrt()
+            * (std::f64::consts::TAU * random.f64()).cos();
+        return (expected + normal * expected.sqrt()).round().max(0.0) as u64;
+    }
+    let limit = (-expected).exp();
+    let (mut product, mut events) = (random.f64(), 0);
+    while product > limit {
+        product *= random.f64();
+        events += 1;
+    }
+    events
+}
+
+fn row(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
