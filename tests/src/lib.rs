@@ -20,6 +20,7 @@ pub mod pprof;
 pub mod process;
 pub mod programs;
 pub mod record;
+pub mod servers;
 pub mod shares;
 pub mod sim;
 pub mod tmpfs;

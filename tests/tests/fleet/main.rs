@@ -1,0 +1,5 @@
+//! Several collectors, the servers they share, and many agents at once.
+
+mod crash;
+mod servers;
+mod stack;
