@@ -51,7 +51,7 @@ impl Postgres {
     /// # Panics
     /// When it is not installed, or not ready in time (with the tail of its log).
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("fleetprof-postgres").tempdir();
+        let dir = tempfile::Builder::new().prefix("fleetprof-tests-postgres-").tempdir();
         let dir = dir.expect("a temporary folder");
         let owner = rustix::process::geteuid().is_root().then(Account::find);
         if let Some(Account { uid, gid }) = owner {
@@ -129,6 +129,16 @@ impl Postgres {
         command.args(["-h", "127.0.0.1", "-U", USER, "-p", &self.port.to_string(), name]);
         process::run(&mut command, START).success("createdb");
         format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Runs SQL in the first database and gives what it answers, columns separated by `|`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn query(&self, sql: &str) -> String {
+        let mut command = self.command("psql");
+        command.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql]);
+        process::run(&mut command, START).success("psql")
     }
 
     /// The process, while it runs.

@@ -86,6 +86,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
 /// Until the simulated time is over or somebody asks to end.
 async fn deliver(args: &Args, library: Arc<Library>, plan: Arc<Plan>) -> anyhow::Result<Report> {
     let mut fleet = Fleet::start(args.config(Fleet::unix_nanos())?, library, plan)?;
+    eprintln!("agents started: {}", fleet.hosts());
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut progress = interval(PROGRESS);
