@@ -10,6 +10,7 @@
 
 mod agent;
 mod alias;
+mod canvas;
 mod capture;
 mod clock;
 mod connections;

@@ -249,22 +249,18 @@ impl Agent {
 
     /// Sends what the window allows, the oldest first.
     fn send_ready(&mut self, call: &mut Call) {
-        let mut in_flight = self.pending.iter().filter(|pending| pending.is_in_flight).count();
-        let limit = self.shared.config.in_flight_batches;
+        let in_flight = self.pending.iter().filter(|pending| pending.is_in_flight).count();
+        let room = self.shared.config.in_flight_batches.saturating_sub(in_flight);
+        if in_flight == 0 {
+            call.since = Instant::now();
+        }
         let tally = &self.shared.tally;
-        for pending in self.pending.iter_mut().filter(|pending| !pending.is_in_flight) {
-            if in_flight >= limit {
-                return;
-            }
+        for pending in self.pending.iter_mut().filter(|pending| !pending.is_in_flight).take(room) {
             let message = push_request::Message::Batch(pending.sealed.clone());
             // A stream that has ended says why when its answers are read.
             if call.requests.try_send(PushRequest { message: Some(message) }).is_err() {
                 return;
             }
-            if in_flight == 0 {
-                call.since = Instant::now();
-            }
-            in_flight += 1;
             add(&tally.sent, 1);
             add(&tally.resent, pending.was_sent.into());
             add(&tally.wire_bytes, pending.sealed.encoded_len() as u64);

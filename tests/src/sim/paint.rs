@@ -3,15 +3,15 @@
 //! Only arrays that are indexed by the library's rows: a mark says for which batch (or which service in it)
 //! the rest of the entry holds, so that nothing is cleared.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use fleetprof_proto::{
     batch::{Batch, InvalidBatch, Window},
-    labels,
     v1::{self, Accounting},
 };
 
 use super::{
+    canvas::{Canvas, row},
     library::Library,
     plan::{self, Host, Placed, Plan},
 };
@@ -55,23 +55,6 @@ pub struct Painter {
 struct Entry {
     mark: u32,
     value: u32,
-}
-
-/// The batch in the making.
-#[derive(Debug)]
-struct Canvas {
-    wire: v1::Batch,
-    frames: v1::Frames,
-    stacks: v1::Stacks,
-    samples: v1::Samples,
-    /// Strings of labels; the library's have numbers of their own.
-    texts: HashMap<String, u32>,
-    /// Of this batch.
-    mark: u32,
-    /// Of this service in it.
-    service_mark: u32,
-    service: usize,
-    version: u32,
 }
 
 // === impl Entry ===
@@ -293,105 +276,6 @@ impl Painter {
     }
 }
 
-// === impl Canvas ===
-
-impl Canvas {
-    fn new(mark: u32, window: Window) -> Self {
-        let mut canvas = Self {
-            wire: v1::Batch {
-                start_unix_nanos: window.start_unix_nanos,
-                end_unix_nanos: window.end_unix_nanos,
-                strings: vec![String::new()],
-                objects: vec![v1::Object::default()],
-                ..v1::Batch::default()
-            },
-            frames: v1::Frames::default(),
-            stacks: v1::Stacks { parent_distance: vec![0], frame: vec![0] },
-            samples: v1::Samples::default(),
-            texts: HashMap::new(),
-            mark,
-            service_mark: 0,
-            service: 0,
-            version: 0,
-        };
-        let frames = &mut canvas.frames;
-        for column in [
-            &mut frames.object,
-            &mut frames.reason,
-            &mut frames.function,
-            &mut frames.file,
-            &mut frames.line,
-        ] {
-            column.push(0);
-        }
-        frames.offset.push(0);
-        canvas
-    }
-
-    fn total(&self) -> u64 {
-        self.samples.count.iter().sum()
-    }
-
-    fn labels<'a>(
-        &mut self,
-        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Vec<v1::Label> {
-        let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
-        labels
-            .map(|(name, value)| v1::Label { name: self.text(name), value: self.text(value) })
-            .collect()
-    }
-
-    fn text(&mut self, text: &str) -> u32 {
-        if let Some(known) = self.texts.get(text) {
-            return *known;
-        }
-        let row = row(self.wire.strings.len());
-        self.wire.strings.push(text.to_owned());
-        self.texts.insert(text.to_owned(), row);
-        row
-    }
-
-    /// Adds the origin of a thread name in a pod.
-    fn origin(
-        &mut self,
-        library: &Library,
-        plan: &Plan,
-        placed: &Placed,
-        pod: usize,
-        comm: u32,
-    ) -> u32 {
-        let service = &plan.services[placed.service];
-        let pod = &placed.pods[pod];
-        let version = format!("v{}", self.version + 1);
-        let name = format!("{}-{version}-{}", service.name, pod.suffix);
-        let comm = &library.programs[service.program].comms[comm as usize];
-        let labels = self.labels([
-            (labels::COMM, comm.as_str()),
-            (labels::CONTAINER, &pod.container),
-            (labels::NAMESPACE, service.namespace),
-            (labels::POD, &name),
-            (labels::SERVICE, &service.name),
-            (labels::VERSION, &version),
-        ]);
-        self.wire.origins.push(v1::Origin { labels });
-        row(self.wire.origins.len() - 1)
-    }
-
-    fn finish(mut self) -> Result<Batch, InvalidBatch> {
-        // Without a name anywhere there are no columns of names, as an agent has it.
-        if self.frames.function.iter().all(|function| *function == 0) {
-            self.frames.function.clear();
-            self.frames.file.clear();
-            self.frames.line.clear();
-        }
-        self.wire.frames = Some(self.frames);
-        self.wire.stacks = Some(self.stacks);
-        self.wire.samples = Some(self.samples);
-        Batch::validate(self.wire)
-    }
-}
-
 /// CPU time of one sample, nanoseconds.
 fn period(plan: &Plan) -> u64 {
     1_000_000_000 / u64::from(plan.config.frequency.max(1))
@@ -413,6 +297,5 @@ fn poisson(expected: f64, random: &mut fastrand::Rng) -> u64 {
     events
 }
 
-fn row(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
-}
+#[cfg(test)]
+mod tests;
