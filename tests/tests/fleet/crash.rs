@@ -12,14 +12,11 @@ use std::{
 
 use fleetprof_tests::{
     machine::{self, machine},
-    sim::{
-        Config, Fleet, Frames, Kill, Library, Pace, Plan, PlanConfig, read_captures,
-        record_compiler,
-    },
+    sim::{Config, Fleet, Kill, Pace, Plan, PlanConfig},
 };
 use tokio::runtime::Runtime;
 
-use crate::stack::Stack;
+use crate::{library, stack::Stack};
 
 /// How long everybody is in danger.
 const DANGER: Duration = Duration::from_secs(30);
@@ -58,11 +55,7 @@ fn endure(mut stack: Stack) {
     let (danger, seed) = (danger(), seed());
     println!("FLEETPROF_SEED={seed} FLEETPROF_CRASH={}s", danger.as_secs());
     let mut random = fastrand::Rng::with_seed(seed);
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let capture = dir.path().join("capture.pb.gz");
-    record_compiler(Duration::from_secs(4), &capture);
-    let captures = read_captures(&[capture]).expect("stacks");
-    let library = Arc::new(Library::new(&captures, Frames::Addresses));
+    let library = library();
     let plan =
         PlanConfig { hosts: 60, services: 12, deploy_every: 20.0, seed, ..PlanConfig::default() };
     let plan = Arc::new(Plan::new(plan, &library));

@@ -156,6 +156,11 @@ impl Stack {
             .for_each(Collector::wait_ready);
     }
 
+    /// What the first collector says it holds, by the name of the service.
+    pub(crate) fn held(&self, from_unix_nanos: i64) -> Vec<(String, Usage)> {
+        held(self.slots[0].port, from_unix_nanos)
+    }
+
     /// Checks that every collector answers exactly this, and that none has panicked on the way.
     ///
     /// # Panics
