@@ -11,6 +11,8 @@
 #   RUN_STORE=folder       one collector and a folder, without S3 server and catalog
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/env.sh
+source scripts/env.sh
 
 export RECIPE=run-fleet
 PORT=${PORT:-7171}
@@ -40,18 +42,6 @@ folder) RUN_COLLECTORS=1 ;;
     exit 2
     ;;
 esac
-# seconds DURATION: 30, 30s, 2m, 1h → seconds.
-seconds() {
-    [[ $1 =~ ^([1-9][0-9]{0,6})([smh]?)$ ]] || {
-        echo "error: RUN_FOR=$1 is not a duration; use for example 30s, 2m or 1h" >&2
-        exit 2
-    }
-    case ${BASH_REMATCH[2]} in
-    m) echo $((BASH_REMATCH[1] * 60)) ;;
-    h) echo $((BASH_REMATCH[1] * 3600)) ;;
-    *) echo "${BASH_REMATCH[1]}" ;;
-    esac
-}
 RUN_SECONDS=
 if [[ -n ${RUN_FOR:-} ]]; then RUN_SECONDS=$(seconds "$RUN_FOR"); fi
 if [[ -n ${RUN_CAPTURE:-} && ! -r $RUN_CAPTURE ]]; then
@@ -63,8 +53,6 @@ fi
 if [[ $RUN_STORE == shared || -z ${RUN_CAPTURE:-} ]]; then scripts/setup.sh test; fi
 # FLEETPROF_BIN_DIR=DIR uses binaries that are already there.
 if [[ -z ${FLEETPROF_BIN_DIR:-} ]]; then scripts/build.sh; fi
-# shellcheck source=scripts/env.sh
-source scripts/env.sh
 # Also those that build.sh does not copy into the tree.
 BIN=${FLEETPROF_BIN_DIR:-$CARGO_TARGET_DIR/release}
 TEMPORARY=$(mktemp -d "${TMPDIR:-/tmp}/fleetprof-run-fleet.XXXXXX")

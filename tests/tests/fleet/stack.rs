@@ -5,13 +5,15 @@ use std::{path::PathBuf, time::Duration};
 use fleetprof_tests::{
     collector::{Collector, Setup},
     grpc::Grpc,
-    machine,
+    http, machine,
     servers::{Postgres, Seaweed},
     sim::Usage,
     wait,
 };
 use tempfile::TempDir;
 
+/// How long the start of all collectors may take.
+const START: Duration = Duration::from_secs(60);
 /// How long the last answers may take to be right: a collector may have come up a moment ago.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -144,16 +146,17 @@ impl Stack {
             store.wait_ready();
             catalog.wait_ready();
         }
-        self.supervise();
         for number in 0..self.slots.len() {
             if self.slots[number].collector.is_none() {
                 self.launch(number);
             }
         }
-        self.slots
-            .iter_mut()
-            .filter_map(|slot| slot.collector.as_mut())
-            .for_each(Collector::wait_ready);
+        // One that began while its catalog was away may still give up.
+        wait::until("every collector to be ready", START, || {
+            self.supervise();
+            let is_ready = |slot: &Slot| http::status(slot.port, "/readyz") == Some(200);
+            self.slots.iter().all(is_ready).then_some(())
+        });
     }
 
     /// What the first collector says it holds, by the name of the service.
