@@ -61,7 +61,7 @@ fn endure(mut stack: Stack) {
     let plan = Arc::new(Plan::new(plan, &library));
     let runtime = Runtime::new().expect("a runtime");
     let config = Config {
-        window: Duration::from_secs(1),
+        window: Duration::from_millis(400),
         connect_timeout: Duration::from_secs(3),
         ack_timeout: Duration::from_secs(15),
         backoff: (Duration::from_millis(100), Duration::from_secs(2)),
