@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use fleetprof_proto::{
-    batch::{self, Window},
+    batch::Window,
     ids::{BatchId, InstanceId},
     v1::{
         self, Accounting, PushRequest, PushResponse, SealedBatch,
@@ -167,40 +167,35 @@ impl Agent {
     fn make(&mut self, window: Window) {
         let began = thread_seconds();
         let shared = Arc::clone(&self.shared);
-        let (sealed, delivered) = (self.sealed, self.delivered);
-        let accounting = |samples| {
-            let taken = sealed + samples;
-            Accounting {
-                taken,
-                delivered,
-                pending: taken - delivered,
-                sealed: taken,
-                ..Accounting::default()
-            }
-        };
         let host = &shared.plan.hosts[self.host];
-        let painted = shared.with_painter(|painter| {
-            painter.paint(host, window, accounting, &mut self.random, |_, _| {})
-        });
+        // Failures here are want of memory, or defects: without the batch the books would be wrong.
+        let body = shared.body(host, window, &mut self.random);
+        let body = body.unwrap_or_else(|error| panic!("a batch cannot be packed: {error}"));
+        let taken = self.sealed + body.samples;
+        let accounting = Accounting {
+            taken,
+            delivered: self.delivered,
+            pending: taken - self.delivered,
+            sealed: taken,
+            ..Accounting::default()
+        };
+        let tail = body.tail(&shared.library, &shared.plan, host, window, accounting);
         let id = BatchId { instance: self.instance, sequence: self.sequence + 1 };
-        // Both are defects of the simulator: without them its books would be wrong.
-        let painted = painted.unwrap_or_else(|error| panic!("a batch that is not valid: {error}"));
-        let batch = batch::seal(id, &painted.batch);
-        let batch = batch.unwrap_or_else(|error| panic!("{error}: more memory is needed"));
+        let batch = body.seal(id, tail);
         self.sequence += 1;
         self.sealed += batch.samples;
         let tally = &shared.tally;
-        tally.generated.add(&painted.parts);
+        tally.generated.add(&body.parts);
         add(&tally.generated_batches, 1);
         add(&tally.raw_bytes, batch.raw_size);
-        add(&tally.distinct_stacks, painted.distinct as u64);
-        let distinct = painted.distinct as u64;
+        let distinct = body.distinct as u64;
+        add(&tally.distinct_stacks, distinct);
         tally.most_distinct_stacks.fetch_max(distinct, std::sync::atomic::Ordering::Relaxed);
         add(&tally.generating_nanos, ((thread_seconds() - began) * 1e9) as u64);
         // The compressor's buffer has room for the worst case: keep what is used.
         let payload = batch.payload.to_vec().into();
         let sealed = SealedBatch { payload, ..batch };
-        let parts = painted.parts;
+        let parts = body.parts.clone();
         self.pending.push_back(Pending { sealed, parts, is_in_flight: false, was_sent: false });
     }
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fleetprof_proto::batch::Window;
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, watch},
@@ -14,11 +15,12 @@ use tokio::{
 
 use super::{
     agent::{self, Agent},
+    canvas::Body,
     clock::{self, Clock, Pace},
     connections::Connections,
     library::Library,
     paint::Painter,
-    plan::Plan,
+    plan::{Host, Plan},
     report::Report,
     tally::Tally,
 };
@@ -45,6 +47,9 @@ pub struct Config {
     pub backoff: (Duration, Duration),
     /// Longest time from an agent's death to its successor.
     pub restart_delay: Duration,
+    /// Batches (of hosts of the same role) that have what was drawn once in common. 1: each is drawn; more is
+    /// as many times cheaper, and a service has fewer distinct stacks in an hour.
+    pub reuse: u32,
     /// Agents that share a connection (each with a stream of its own).
     pub hosts_per_connection: usize,
 }
@@ -96,7 +101,9 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) tally: Tally,
-    library: Arc<Library>,
+    pub(super) library: Arc<Library>,
+    /// By role: what was drawn last, and how often it was used.
+    bodies: Vec<Mutex<Option<(Arc<Body>, u32)>>>,
     /// As many as batches were ever made at the same moment.
     painters: Mutex<Vec<Painter>>,
 }
@@ -126,6 +133,7 @@ impl Config {
             ack_timeout: Duration::from_secs(60),
             backoff: (Duration::from_millis(250), Duration::from_secs(30)),
             restart_delay: Duration::from_secs(1),
+            reuse: 1,
             hosts_per_connection: 1,
         }
     }
@@ -134,8 +142,36 @@ impl Config {
 // === impl Shared ===
 
 impl Shared {
+    /// What a host does in a window: drawn, or what another of its role did.
+    pub(super) fn body(
+        &self,
+        host: &Host,
+        window: Window,
+        random: &mut fastrand::Rng,
+    ) -> std::io::Result<Arc<Body>> {
+        let paint = |random: &mut _| {
+            self.with_painter(|painter| painter.paint(host, window, random, |_, _| {}))
+        };
+        if self.config.reuse <= 1 {
+            return Ok(Arc::new(paint(random)));
+        }
+        let mut last = self.bodies[host.role].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((body, uses)) = &mut *last
+            && *uses < self.config.reuse
+            && body.versions == self.plan.versions(host, window.start_unix_nanos)
+        {
+            *uses += 1;
+            return Ok(Arc::clone(body));
+        }
+        let mut body = paint(random);
+        body.pack()?;
+        let body = Arc::new(body);
+        *last = Some((Arc::clone(&body), 1));
+        Ok(body)
+    }
+
     /// Lends a painter for one batch.
-    pub(super) fn with_painter<T>(&self, work: impl FnOnce(&mut Painter) -> T) -> T {
+    fn with_painter<T>(&self, work: impl FnOnce(&mut Painter) -> T) -> T {
         let lent = self.painters.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut painter =
             lent.unwrap_or_else(|| Painter::new(Arc::clone(&self.library), Arc::clone(&self.plan)));
@@ -166,6 +202,7 @@ impl Fleet {
             clock: Clock::start(config.pace),
             connections,
             tally: Tally::new(plan.services.len()),
+            bodies: plan.hosts.iter().map(|_| Mutex::default()).collect(),
             painters: Mutex::default(),
             config,
             plan,

@@ -1,17 +1,14 @@
-//! One window of one host: numbers of samples, their stacks, and the batch that holds them.
+//! One window of one host: numbers of samples, their stacks, and the body of the batch that holds them.
 //!
 //! Only arrays that are indexed by the library's rows: a mark says for which batch (or which service in it)
 //! the rest of the entry holds, so that nothing is cleared.
 
 use std::sync::Arc;
 
-use fleetprof_proto::{
-    batch::{Batch, InvalidBatch, Window},
-    v1::{self, Accounting},
-};
+use fleetprof_proto::{batch::Window, v1};
 
 use super::{
-    canvas::{Canvas, row},
+    canvas::{Body, Canvas, row},
     library::Library,
     plan::{self, Host, Placed, Plan},
 };
@@ -22,15 +19,6 @@ pub(super) struct Part {
     pub(super) service: usize,
     pub(super) samples: u64,
     pub(super) nanos: u64,
-}
-
-/// A batch and what is in it.
-#[derive(Debug)]
-pub(super) struct Painted {
-    pub(super) batch: Batch,
-    pub(super) parts: Vec<Part>,
-    /// Distinct stacks with samples, each service's own.
-    pub(super) distinct: usize,
 }
 
 /// Makes batches, one after the other. Memory: some bytes for each row of the library.
@@ -85,29 +73,28 @@ impl Painter {
         }
     }
 
-    /// What a host does in a window. `visit` is told every distinct (service, item) with samples.
+    /// What a host does in a window. `visit` is told every (service, item) with samples, once for each pod.
     pub(super) fn paint(
         &mut self,
         host: &Host,
         window: Window,
-        accounting: impl FnOnce(u64) -> Accounting,
         random: &mut fastrand::Rng,
         mut visit: impl FnMut(usize, u32),
-    ) -> Result<Painted, InvalidBatch> {
+    ) -> Body {
         let plan = Arc::clone(&self.plan);
         let mark = self.next_mark();
-        let mut canvas = Canvas::new(mark, window);
-        canvas.wire.labels = canvas.labels(host.labels.iter().map(|(n, v)| (*n, v.as_str())));
+        let mut canvas = Canvas::new(mark);
+        let versions = plan.versions(host, window.start_unix_nanos);
         let mut parts = Vec::with_capacity(host.services.len());
         let mut distinct = 0;
-        for placed in &host.services {
+        for (number, placed) in host.services.iter().enumerate() {
             canvas.service = placed.service;
-            canvas.version = plan.version(placed, window.start_unix_nanos);
+            canvas.version = versions[number];
             canvas.service_mark = self.next_mark();
             let before = canvas.total();
             for pod in 0..placed.pods.len() {
                 self.draw(&plan, host, placed, window, random);
-                self.pod(&mut canvas, &plan, placed, pod);
+                self.pod(&mut canvas, &plan, number, pod);
                 distinct += self.drawn.len();
                 self.drawn.iter().for_each(|item| visit(placed.service, *item));
             }
@@ -117,9 +104,7 @@ impl Painter {
                 parts.push(Part { service: placed.service, samples, nanos });
             }
         }
-        let total = parts.iter().map(|part| part.samples).sum();
-        canvas.wire.accounting = Some(accounting(total));
-        Ok(Painted { batch: canvas.finish()?, parts, distinct })
+        canvas.finish(versions, parts, distinct)
     }
 
     /// Marks hold for one batch or one service in it; 2^32 of them are enough for weeks.
@@ -160,7 +145,7 @@ impl Painter {
     }
 
     /// Adds what was drawn to the batch.
-    fn pod(&mut self, canvas: &mut Canvas, plan: &Plan, placed: &Placed, pod: usize) {
+    fn pod(&mut self, canvas: &mut Canvas, plan: &Plan, placed: usize, pod: usize) {
         let library = Arc::clone(&self.library);
         // Rows of samples are ordered by origin and stack.
         self.drawn.sort_unstable_by_key(|item| {
@@ -173,7 +158,7 @@ impl Painter {
         for at in &self.drawn {
             let item = library.items[*at as usize];
             if origin.is_none_or(|(comm, _)| comm != item.comm) {
-                let row = canvas.origin(&library, plan, placed, pod, item.comm);
+                let row = canvas.origin(placed, pod, item.comm);
                 origin = Some((item.comm, row));
             }
             let count = u64::from(self.items[*at as usize].value);

@@ -28,6 +28,8 @@ pub struct PlanConfig {
     pub services: usize,
     /// Services of one host.
     pub services_per_host: usize,
+    /// Different sets of services; hosts of the same role run the same, equally loaded. 0: each host has its own.
+    pub roles: usize,
     /// Versions of each service, one after the other, and then again from the first.
     pub versions: u32,
     /// Seconds from one version of a service to the next.
@@ -66,6 +68,7 @@ pub(super) struct Host {
     pub(super) name: String,
     pub(super) labels: Vec<(&'static str, String)>,
     pub(super) services: Vec<Placed>,
+    pub(super) role: usize,
     /// When its windows begin, a share of their length.
     pub(super) phase: f64,
     /// Share of its CPUs that is busy, on average over a day.
@@ -97,6 +100,7 @@ impl Default for PlanConfig {
             hosts: 100,
             services: 40,
             services_per_host: 5,
+            roles: 0,
             versions: 3,
             deploy_every: 24.0 * HOUR,
             zones: 3,
@@ -129,8 +133,12 @@ impl Plan {
         self.services.len()
     }
 
-    /// Which version of a service runs on a host, from 0.
-    pub(super) fn version(&self, placed: &Placed, at_unix_nanos: i64) -> u32 {
+    /// Which version of each of its services runs on a host, from 0.
+    pub(super) fn versions(&self, host: &Host, at_unix_nanos: i64) -> Vec<u32> {
+        host.services.iter().map(|placed| self.version(placed, at_unix_nanos)).collect()
+    }
+
+    fn version(&self, placed: &Placed, at_unix_nanos: i64) -> u32 {
         let cycles = at_unix_nanos as f64 / 1e9 / self.config.deploy_every;
         let deploy = (cycles + self.services[placed.service].phase).floor() as u64;
         let versions = u64::from(self.config.versions.max(1));
@@ -197,8 +205,13 @@ impl Host {
             (labels::INSTANCE_TYPE, INSTANCE_TYPES[number % INSTANCE_TYPES.len()].to_owned()),
         ];
         let wanted = config.services_per_host.min(popularity.len());
+        let role = if config.roles == 0 { number } else { number % config.roles };
+        let host_random = random;
+        // A role is the same whichever host has it.
+        let seed = config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(role as u64);
+        let random = &mut fastrand::Rng::with_seed(seed);
         // The first is in turn, so that every service has a host.
-        let mut chosen = vec![number % popularity.len()];
+        let mut chosen = vec![role % popularity.len()];
         while chosen.len() < wanted {
             let at = random.f64() * popularity.last().copied().unwrap_or(0.0);
             let service = popularity.partition_point(|sum| *sum <= at).min(popularity.len() - 1);
@@ -209,20 +222,23 @@ impl Host {
         let shares: Vec<f64> = chosen.iter().map(|_| 0.1 + random.f64().powi(2)).collect();
         let sum: f64 = shares.iter().sum();
         let services = chosen.into_iter().zip(shares);
-        let services = services.map(|(service, share)| Placed::new(service, share / sum, random));
-        let services = services.collect();
-        Self { name, labels, services, phase: random.f64(), utilization: 0.3 + 0.5 * random.f64() }
+        let services: Vec<_> = services
+            .map(|(service, share)| Placed::new(service, share / sum, random, host_random))
+            .collect();
+        let phase = host_random.f64();
+        Self { name, labels, services, role, phase, utilization: 0.3 + 0.5 * random.f64() }
     }
 }
 
 // === impl Placed ===
 
 impl Placed {
-    fn new(service: usize, share: f64, random: &mut fastrand::Rng) -> Self {
-        let pods = (0..random.usize(1..=2)).map(|_| Pod {
-            suffix: format!("{:05x}", random.u32(..0x10_0000)),
-            container: format!("{:032x}{:032x}", random.u128(..), random.u128(..)),
+    /// Names are the host's, everything else is its role's.
+    fn new(service: usize, share: f64, role: &mut fastrand::Rng, host: &mut fastrand::Rng) -> Self {
+        let pods = (0..role.usize(1..=2)).map(|_| Pod {
+            suffix: format!("{:05x}", host.u32(..0x10_0000)),
+            container: format!("{:032x}{:032x}", host.u128(..), host.u128(..)),
         });
-        Self { service, pods: pods.collect(), share, is_late: random.u32(..LATE_HOSTS) == 0 }
+        Self { service, pods: pods.collect(), share, is_late: role.u32(..LATE_HOSTS) == 0 }
     }
 }

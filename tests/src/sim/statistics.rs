@@ -6,7 +6,7 @@ use std::{
 };
 
 use fleetprof_proto::{
-    batch::{self, Window},
+    batch::Window,
     ids::{BatchId, InstanceId},
     v1::Accounting,
 };
@@ -82,21 +82,19 @@ impl Statistics {
                 drawn.clear();
                 let began = thread_seconds();
                 let visit = |service, item| drawn.push((service, item));
-                let painted =
-                    painter.paint(host, window, |_| Accounting::default(), &mut random, visit);
-                let painted = painted.expect("a valid batch");
-                let id = BatchId { instance, sequence: 1 };
-                let sealed = batch::seal(id, &painted.batch).expect("memory for a batch");
+                let body = painter.paint(host, window, &mut random, visit);
+                let tail = body.tail(library, plan, host, window, Accounting::default());
+                let sealed = body.seal(BatchId { instance, sequence: 1 }, tail);
                 cpu += thread_seconds() - began;
                 bytes += sealed.payload.len();
                 raw += sealed.raw_size;
                 samples.push(sealed.samples);
-                stacks.push(painted.distinct as u64);
+                stacks.push(body.distinct as u64);
                 let hour = at / 3_600_000_000_000;
                 for (service, item) in &drawn {
                     hours.entry((*service, hour)).or_default().0.insert(*item);
                 }
-                for part in &painted.parts {
+                for part in &body.parts {
                     hours.entry((part.service, hour)).or_default().1 += part.samples;
                 }
             }

@@ -13,21 +13,22 @@ use crate::{library, stack::Stack};
 const DRAIN: Duration = Duration::from_secs(60);
 const MINUTE: i64 = 60_000_000_000;
 
-fn plan(hosts: usize) -> Arc<Plan> {
-    let config = PlanConfig { hosts, services: 10, ..PlanConfig::default() };
+fn plan(hosts: usize, roles: usize) -> Arc<Plan> {
+    let config = PlanConfig { hosts, roles, services: 10, ..PlanConfig::default() };
     Arc::new(Plan::new(config, &library()))
 }
 
-/// Check that history is delivered as fast as it is taken: every window of every host, once.
+/// Check that history is delivered as fast as it is taken: every window of every host, once; also when hosts
+/// have in common what they did.
 #[test]
 fn history_arrives_whole() {
     let _machine = machine();
     let mut stack = Stack::single();
     let until = unix_nanos() - MINUTE;
     let pace = Pace::backfill(until - 10 * MINUTE, until);
-    let config = Config { hosts_per_connection: 10, ..Config::new(stack.urls(), pace) };
+    let config = Config { hosts_per_connection: 10, reuse: 8, ..Config::new(stack.urls(), pace) };
     let report = Runtime::new().expect("a runtime").block_on(async {
-        let mut fleet = Fleet::start(config, library(), plan(20)).expect("agents start");
+        let mut fleet = Fleet::start(config, library(), plan(20, 4)).expect("agents start");
         fleet.finished().await;
         fleet.drain(DRAIN).await
     });
@@ -45,7 +46,7 @@ fn what_killed_agents_lose_is_bounded() {
     let config =
         Config { window: Duration::from_millis(200), ..Config::new(stack.urls(), Pace::now(None)) };
     let report = Runtime::new().expect("a runtime").block_on(async {
-        let fleet = Fleet::start(config, library(), plan(30)).expect("agents start");
+        let fleet = Fleet::start(config, library(), plan(30, 0)).expect("agents start");
         for round in 0..60 {
             sleep(Duration::from_millis(100)).await;
             fleet.kill(round % fleet.hosts(), Kill::LoseAll);

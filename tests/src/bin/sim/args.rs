@@ -38,6 +38,12 @@ pub(crate) struct Args {
     /// Services of one host
     #[arg(long, default_value_t = 5, value_parser = count)]
     services_per_host: usize,
+    /// Different sets of services, with --reuse; 0: each host has its own
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    roles: usize,
+    /// Draw once for so many batches of hosts of the same role: as many times cheaper
+    #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "roles", value_parser = value_parser!(u32).range(1..))]
+    reuse: u32,
     /// Versions of each service
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     versions: u32,
@@ -118,6 +124,7 @@ impl Args {
             hosts: self.hosts,
             services: self.services,
             services_per_host: self.services_per_host,
+            roles: self.roles,
             versions: self.versions,
             deploy_every: self.deploy_every.as_secs_f64().max(1.0),
             zones: self.zones,
@@ -144,6 +151,7 @@ impl Args {
         let pace = Pace { from_unix_nanos: from, until_unix_nanos: until, scale };
         Ok(Config {
             window: self.window,
+            reuse: self.reuse,
             hosts_per_connection: self.hosts_per_connection,
             ..Config::new(self.collectors.clone(), pace)
         })

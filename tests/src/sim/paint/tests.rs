@@ -4,11 +4,12 @@ use std::{
 };
 
 use fleetprof_proto::{
-    batch::{Batch, Window},
+    batch::{Batch, Limits, Window, open},
+    ids::{BatchId, InstanceId},
     v1::Accounting,
 };
 
-use super::{Painted, Painter, poisson};
+use super::{Painter, Part, poisson};
 use crate::{
     pprof::{Line, Location, Mapping},
     sim::{Captured, Frames, Library, Plan, PlanConfig, capture::CapturedStack},
@@ -54,16 +55,31 @@ fn fleet(frames: Frames) -> (Arc<Library>, Arc<Plan>) {
     (library, plan)
 }
 
+/// A batch and what is said of it.
+struct Painted {
+    batch: Batch,
+    parts: Vec<Part>,
+    distinct: usize,
+}
+
 /// One window of every host, a long one.
 fn paint(library: &Arc<Library>, plan: &Arc<Plan>, start: i64) -> Vec<Painted> {
     let mut painter = Painter::new(Arc::clone(library), Arc::clone(plan));
     let mut random = fastrand::Rng::with_seed(3);
     let window = Window { start_unix_nanos: start, end_unix_nanos: start + 60 * SECOND };
-    let accounting = |samples| Accounting { taken: samples, ..Accounting::default() };
-    let hosts = plan.hosts.iter();
-    hosts
-        .map(|host| painter.paint(host, window, accounting, &mut random, |_, _| {}).expect("valid"))
-        .collect()
+    let painted = plan.hosts.iter().map(|host| {
+        let mut body = painter.paint(host, window, &mut random, |_, _| {});
+        let accounting = Accounting { taken: body.samples, ..Accounting::default() };
+        let tail = || body.tail(library, plan, host, window, accounting.clone());
+        let batch = body.batch(tail()).expect("valid");
+        // Glued from two frames it is the same.
+        let (tail, id) = (tail(), BatchId { instance: InstanceId::random(), sequence: 1 });
+        body.pack().expect("memory");
+        let glued = body.glue(id, &tail).expect("memory").expect("packed");
+        assert_eq!(open(&glued, Limits::default()).expect("valid"), (id, batch.clone()));
+        Painted { batch, parts: body.parts, distinct: body.distinct }
+    });
+    painted.collect()
 }
 
 /// Build IDs of a service's own program, by service, as batches have them.
