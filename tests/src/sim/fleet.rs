@@ -93,6 +93,9 @@ pub(super) enum Phase {
     Stop,
 }
 
+/// What was drawn for a role, and how many batches have it.
+type Drawn = (Arc<Body>, u32);
+
 /// What all agents share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -103,7 +106,7 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     pub(super) library: Arc<Library>,
     /// By role: what was drawn last, and how often it was used.
-    bodies: Vec<Mutex<Option<(Arc<Body>, u32)>>>,
+    bodies: Vec<Mutex<Option<Drawn>>>,
     /// As many as batches were ever made at the same moment.
     painters: Mutex<Vec<Painter>>,
 }
