@@ -36,7 +36,7 @@ has_perf() { [[ -n $(tool_version perf) ]]; }
 # What the unwinder is compared with, and other compilers for the programs it is tried on.
 has_gdb() { command -v gdb && command -v gdb-multiarch; } >/dev/null
 has_compilers() { command -v clang && command -v clang++ && command -v musl-gcc; } >/dev/null
-# What is unwound beside one's own programs.
+# What is unwound beside one's own programs. PostgreSQL is the catalog of a fleet in tests of the store, too.
 has_host_programs() { command -v node && command -v javac && { command -v postgres || compgen -G "/usr/lib/postgresql/*/bin/postgres"; }; } >/dev/null
 has_user_emulator() { command -v qemu-aarch64 >/dev/null; }
 # Compilers and tools whose programs the symbolizer is compared with LLVM on.
@@ -198,7 +198,7 @@ check_test() {
     require has_venv "the checkers of scripts/requirements.txt in $VENV"
     require has_gdb "gdb for this and other processors, which unwinding is compared with (Debian: gdb gdb-multiarch)"
     require has_compilers "clang and musl's gcc, for the programs that are unwound (Debian: clang musl-tools)"
-    require has_host_programs "Node, a JDK and PostgreSQL, whose stacks are unwound (Debian: nodejs openjdk-17-jdk-headless postgresql)"
+    require has_host_programs "Node, a JDK and PostgreSQL, whose stacks are unwound, and in which the store has its catalog (Debian: nodejs openjdk-17-jdk-headless postgresql)"
     require has_user_emulator "QEMU's user mode for arm64 (Debian: qemu-user)"
     check_kernels
 }

@@ -1,12 +1,16 @@
 //! The command line: text in, a [`Config`] out.
 
+mod keep;
 mod servers;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
+use fleetprof_store::{Ages, Retention};
+
 use crate::config::Config;
+use keep::KeepService;
 use servers::Servers;
 
 /// Collects CPU profiles from fleetprof agents, keeps them, and answers queries about them.
@@ -24,15 +28,17 @@ use servers::Servers;
   fleetprof services
   go tool pprof http://127.0.0.1:7171/pprof/SERVICE
 
-Everything that is received is kept: watch the size of the data directory. When its file system is full,
-agents buffer, /readyz says so, and ingest goes on as soon as there is space again."
+Profiles are kept for 7 days as they came, 30 days by the minute, 13 months by the hour: see --keep-fine and
+those after it. When the file system is full, agents buffer, /readyz says so, and ingest goes on as soon as
+there is space again."
 )]
 pub struct Args {
     /// Address and port to serve on. Beyond this host: 0.0.0.0:7171, in a network you trust.
     #[arg(long, env = "FLEETPROF_COLLECTOR_LISTEN", value_name = "HOST:PORT", default_value_t = Config::default().listen)]
     pub listen: String,
 
-    /// Directory for everything that is kept; made if it does not exist.
+    /// Directory for everything that is kept, unless --store and --catalog name other places; made if it
+    /// does not exist.
     #[arg(
         long,
         env = "FLEETPROF_COLLECTOR_DATA_DIR",
@@ -41,11 +47,42 @@ pub struct Args {
     )]
     pub data_dir: PathBuf,
 
+    /// Object store for the profiles, which any number of collectors may share: s3://BUCKET/PREFIX, gs://…,
+    /// az://…. Credentials and endpoint come from the usual variables (AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP, …). Needs --catalog.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_STORE", value_name = "URL", requires = "catalog")]
+    pub store: Option<String>,
+
+    /// Catalog of what is in --store, for the same collectors: postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_CATALOG", value_name = "URL", requires = "store")]
+    pub catalog: Option<String>,
+
+    /// How long samples are kept as they came: by host, and by the seconds of the agents' windows.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_KEEP_FINE", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
+    pub keep_fine: Duration,
+
+    /// How long samples are kept by the minute, without hosts.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_KEEP_HOURLY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30d")]
+    pub keep_hourly: Duration,
+
+    /// How long samples are kept by the hour.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_KEEP_DAILY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "396d")]
+    pub keep_daily: Duration,
+
+    /// Other times for one service, by the minute and by the hour: checkout=90d,1000d. May be given several
+    /// times.
+    #[arg(long, value_name = "SERVICE=HOURLY,DAILY", value_parser = KeepService::parse)]
+    pub keep_service: Vec<KeepService>,
+
+    /// Most space for profiles; past it the oldest are removed.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_MAX_STORE", value_name = "SIZE", value_parser = parse_size)]
+    pub max_store: Option<u64>,
+
     /// How to write the log to stderr.
     #[arg(long, env = "FLEETPROF_COLLECTOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What to log: error, warn, info, debug, trace, also per module (info,fleetprof_collector::store=debug).
+    /// What to log: error, warn, info, debug, trace, also per module (info,fleetprof_store=debug).
     #[arg(long, env = "FLEETPROF_COLLECTOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
@@ -62,8 +99,9 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_QUEUE_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
     pub queue_memory: u64,
 
-    /// Longest time a batch waits for others to share one disk sync with.
-    #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "50ms")]
+    /// Longest time a batch waits for others to share a pair of files and a transaction with. Longer gives
+    /// fewer and larger files; agents write to their spool what is not acknowledged after 2 s.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "500ms")]
     pub commit_delay: Duration,
 
     /// Largest binary or symbol file accepted from agents.
@@ -126,6 +164,9 @@ impl Args {
             max_agents: self.max_agents,
             queue_bytes: usize::try_from(self.queue_memory).unwrap_or(usize::MAX),
             commit_delay: self.commit_delay,
+            store: self.store.clone(),
+            catalog: self.catalog.clone(),
+            retention: self.retention(),
             max_queries: self.max_queries.max(1),
             query_timeout: self.query_timeout,
             // The other half is for reading and encoding.
@@ -145,6 +186,23 @@ impl Args {
         config.objects.max_objects = self.max_objects;
         config.debuginfod.servers = self.debuginfod.iter().flat_map(Servers::urls).collect();
         config
+    }
+}
+
+impl Args {
+    fn retention(&self) -> Retention {
+        let ages =
+            Ages { fine: self.keep_fine, hourly: self.keep_hourly, daily: self.keep_daily };
+        let of = |keep: &KeepService| {
+            let ages = Ages { hourly: keep.hourly, daily: keep.daily, ..ages };
+            (keep.service.clone(), ages)
+        };
+        Retention {
+            ages,
+            services: self.keep_service.iter().map(of).collect(),
+            max_bytes: self.max_store,
+            ..Retention::default()
+        }
     }
 }
 

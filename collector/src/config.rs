@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use fleetprof_proto::batch::Limits;
+use fleetprof_store::Retention;
 use fleetprof_symbolizer::WorkerCommand;
 use reqwest::Url;
 
-use crate::{memory, objects::PartialLimits, store::StoreConfig};
+use crate::{memory, objects::PartialLimits};
 
 /// Configuration of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,16 @@ pub struct Config {
     pub max_agents: usize,
     /// Memory for batches that are received and not yet durable, bytes: past it agents wait.
     pub queue_bytes: usize,
-    /// How long the first batch of a group waits for others to share its sync with.
+    /// How long the first batch of a group waits for others to share its files and transaction with.
     pub commit_delay: Duration,
     /// Size at which a group is full, bytes.
     pub commit_bytes: usize,
-    /// Segments.
-    pub store: StoreConfig,
+    /// URL of the object store for profiles; `None`: the data directory.
+    pub store: Option<String>,
+    /// URL of the catalog; `None`: a file in the data directory.
+    pub catalog: Option<String>,
+    /// What is kept how long.
+    pub retention: Retention,
     /// Objects.
     pub objects: ObjectsConfig,
     /// Files of objects that nobody delivered.
@@ -105,12 +110,11 @@ impl Default for Config {
             limits: Limits::default(),
             max_agents: 4096,
             queue_bytes: 256 << 20,
-            commit_delay: Duration::from_millis(50),
+            commit_delay: Duration::from_millis(500),
             commit_bytes: 8 << 20,
-            store: StoreConfig {
-                segment_bytes: 64 << 20,
-                segment_age: Duration::from_secs(60 * 60),
-            },
+            store: None,
+            catalog: None,
+            retention: Retention::default(),
             objects: ObjectsConfig::default(),
             debuginfod: DebuginfodConfig::default(),
             max_queries: cpus.max(2),

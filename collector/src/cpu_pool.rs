@@ -24,6 +24,12 @@ impl CpuPool {
         Self { slots: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
+    /// How many further jobs could start now.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// Runs a job. When the caller goes away, a job that has not started never does; one that has
     /// keeps its slot to its end.
     ///

@@ -3,7 +3,8 @@
 //! ```text
 //! LOCK        held with flock while a collector runs; its pid, for people
 //! VERSION     version of this layout
-//! segments/   batches, see `store`
+//! catalog.sqlite   what is in profiles/, unless --catalog names another catalog
+//! profiles/   the profiles' files, unless --store names another place
 //! objects/    binaries and kernel symbols, see `objects`
 //! scratch/    private temporary files, emptied at start, but for uploads that broke off
 //! ```
@@ -16,9 +17,9 @@ use std::{
 
 use thiserror::Error;
 
-use crate::store::write_whole;
+use crate::durable::write_whole;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the names of files begin with that uploads are received in: those that broke off go on after a
 /// restart, and whoever receives them removes what is left.
@@ -120,7 +121,7 @@ impl DataDir {
         // For people only: whether it is locked does not depend on it, so a full disk may forbid it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         check_version(root)?;
-        for name in ["segments", "objects", "scratch"] {
+        for name in ["profiles", "objects", "scratch"] {
             let path = root.join(name);
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
         }
@@ -139,9 +140,19 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Where batches are.
-    pub fn segments(&self) -> PathBuf {
-        self.root.join("segments")
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where files of profiles are.
+    pub fn profiles(&self) -> PathBuf {
+        self.root.join("profiles")
+    }
+
+    /// The catalog of these files.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.sqlite")
     }
 
     /// Where objects are.
@@ -194,7 +205,12 @@ fn check_version(root: &Path) -> Result<(), DataDirError> {
     });
     match version {
         Some(found) if found > VERSION => Err(DataDirError::Newer { root: root.to_owned(), found }),
-        Some(_) => Ok(()),
+        Some(VERSION) => Ok(()),
+        // An earlier version must not write here any more.
+        Some(_) => {
+            let line = format!("fleetprof-data {VERSION}\n");
+            write_whole(&path, line.as_bytes()).map_err(failed("write"))
+        }
         None => Err(DataDirError::Corrupt { root: root.to_owned(), path }),
     }
 }

@@ -2,9 +2,9 @@
 //! answers queries about them.
 //!
 //! ```text
-//! agents ─ gRPC → ingest (validate, group commit) → store (segments)
+//! agents ─ gRPC → ingest (validate, group commit) → store (files, catalog)
 //!        ─ gRPC → objects (verify) ────────────────→ files
-//! queries ─ gRPC, HTTP → query (scan, merge) → symbols (symbolizer) → pprof, tables
+//! queries ─ gRPC, HTTP → query (read, merge) → symbols (symbolizer) → pprof, tables
 //! ```
 //!
 //! [`server::Collector`] is all of it; each module says what comes in and what goes out.
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod cpu_pool;
 pub mod data_dir;
+mod durable;
 pub mod ingest;
 pub mod log_limit;
 pub mod memory;
@@ -22,5 +23,5 @@ pub mod metrics;
 pub mod objects;
 pub mod query;
 pub mod server;
-pub mod store;
 pub mod symbols;
+pub mod upgrade;

@@ -1,13 +1,14 @@
 //! What engineers ask.
 //!
-//! In: a range and a selector. Out: sums over the batches in the range, with a Coverage that says
-//! what they were made from. A batch belongs to a range when the middle of its window does, so that
-//! adjacent ranges add up; it is read, used and dropped before the next. Runs in a bounded blocking
+//! In: a range and a selector. Out: sums over the samples in the range, with a Coverage that says
+//! what they were made from. A sample belongs to a range when the middle of its window does, so that
+//! adjacent ranges add up; a file is read, used and dropped before the next. Runs in a bounded blocking
 //! pool and stops when the client goes away. Not done here: gRPC and HTTP.
 
 mod coverage;
 mod error;
 mod labels;
+mod missing;
 mod named;
 mod plan;
 mod profile;
@@ -21,6 +22,8 @@ mod top;
 
 use std::{sync::Arc, time::Duration};
 
+use fleetprof_store::ProfileStore;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::QueryError;
@@ -33,7 +36,6 @@ use crate::{
     ingest::Agents,
     metrics::{Method, Metrics},
     objects::{Catalog, Wants},
-    store::Store,
     symbols::Symbols,
 };
 
@@ -45,10 +47,12 @@ pub struct Queries {
 
 /// What queries work with.
 pub struct QueryParts {
-    /// The batches.
-    pub store: Arc<dyn Store>,
+    /// The samples.
+    pub store: ProfileStore,
+    /// Where the store works.
+    pub runtime: Handle,
     /// The names.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
     /// The objects behind the names.
     pub catalog: Catalog,
     /// Those that are missing.

@@ -7,6 +7,7 @@ mod listen;
 mod profile_of_service;
 mod self_profile;
 mod symbol_quality;
+mod upkeep;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
@@ -14,9 +15,10 @@ use fleetprof_proto::v1::{
     FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
     object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
 };
+use fleetprof_store::{BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError};
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tracing::{info, warn};
@@ -33,16 +35,14 @@ use crate::{
         Objects, Wants,
     },
     query::{Queries, QueryApi, QueryParts},
-    store::{DirectoryStore, RealDisk, Store, StoreError},
     symbols::{SymbolLimits, Symbols},
+    upgrade::{self, UpgradeError},
 };
 
 /// Connections beyond those of agents: queries, scrapes, probes.
 const OTHER_CONNECTIONS: usize = 1024;
 /// How often is looked for parts of uploads that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Pause of the scrub between two records: it must not compete with queries for the disk.
-const SCRUB_PAUSE: Duration = Duration::from_micros(200);
 
 /// A collector that listens and does not serve yet.
 pub struct Collector {
@@ -55,7 +55,7 @@ pub struct Collector {
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
     background: [JoinHandle<()>; 5],
-    store: Arc<dyn Store>,
+    store: ProfileStore,
     /// Held until the end.
     _data_dir: DataDir,
 }
@@ -74,9 +74,18 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The batches in it cannot be used.
+    /// The object store of profiles cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] BlobError),
+    /// The catalog of profiles cannot be used.
+    #[error(transparent)]
+    Profiles(#[from] ProfileCatalogError),
+    /// What an earlier version kept cannot be taken over.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
+    /// They do not belong together, or fail.
+    #[error(transparent)]
+    Profile(#[from] StoreError),
     /// The objects in it cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -122,10 +131,10 @@ impl Collector {
         let opening = config.clone();
         let open = move || open_data(&opening);
         let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Panicked)?;
-        let (data_dir, store, catalog) = opened?;
+        let (data_dir, catalog) = opened?;
+        let store = open_store(&config, &data_dir).await?;
+        upgrade::import(data_dir.root(), &store).await?;
         let stop = CancellationToken::new();
-        let scrub = scrub(store.clone(), stop.clone());
-        let store: Arc<dyn Store> = store;
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
         let wants = Wants::new(catalog.clone(), config.objects.lease);
@@ -133,7 +142,6 @@ impl Collector {
         let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
         let parts = IngestParts {
-            store: store.clone(),
             committer,
             pool: CpuPool::new(cpus()),
             limits: config.limits,
@@ -159,9 +167,17 @@ impl Collector {
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
-        let symbols = Symbols::new(catalog.clone(), conversions, limits, metrics.clone());
+        let symbols = Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone()));
+        let upkeep = upkeep::run(
+            store.clone(),
+            symbols.clone(),
+            config.retention.clone(),
+            stop.clone(),
+        );
+        let upkeep = tokio::spawn(upkeep);
         let queries = Queries::new(QueryParts {
             store: store.clone(),
+            runtime: Handle::current(),
             symbols,
             catalog: catalog.clone(),
             wants: wants.clone(),
@@ -190,7 +206,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, scrub, quality, looking, sweep],
+            background: [health, quality, looking, sweep, upkeep],
             store,
             _data_dir: data_dir,
         })
@@ -206,13 +222,13 @@ impl Collector {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { config, listener, router, stop, sessions, committer, background, store, .. } =
             self;
-        let held = store.status();
+        let held = store.status().await.unwrap_or_default();
         info!(
             address = %self.address,
             data_dir = %config.data_dir.display(),
             batches = held.batches,
             samples = held.samples,
-            damaged = held.damaged.len(),
+            damaged = held.damaged,
             "collector is serving"
         );
         drop(store);
@@ -245,11 +261,23 @@ impl Collector {
     }
 }
 
-fn open_data(config: &Config) -> Result<(DataDir, Arc<DirectoryStore>, Catalog), StartError> {
+fn open_data(config: &Config) -> Result<(DataDir, Catalog), StartError> {
     let data_dir = DataDir::open(&config.data_dir)?;
-    let store = DirectoryStore::open(&data_dir.segments(), config.store, Box::new(RealDisk))?;
     let catalog = Catalog::open(&data_dir.objects(), config.objects.quota_bytes)?;
-    Ok((data_dir, Arc::new(store), catalog))
+    Ok((data_dir, catalog))
+}
+
+async fn open_store(config: &Config, data_dir: &DataDir) -> Result<ProfileStore, StartError> {
+    let blobs = match &config.store {
+        Some(url) => Blobs::url(url)?,
+        None => Blobs::directory(&data_dir.profiles())?,
+    };
+    let catalog = match &config.catalog {
+        Some(url) => url.clone(),
+        None => format!("sqlite:{}", data_dir.catalog().display()),
+    };
+    let catalog = fleetprof_store::Catalog::open(&catalog).await?;
+    Ok(ProfileStore::open(blobs, catalog).await?)
 }
 
 fn conversions(
@@ -313,16 +341,6 @@ fn add_services(
         .add_service(Bounded::new(ingest, receiving))
         .add_service(ObjectServiceServer::new(objects).max_decoding_message_size(chunk))
         .add_service(QueryServiceServer::new(QueryApi::new(queries.clone()))))
-}
-
-/// Reads what was not verified at the start, in the background.
-fn scrub(store: Arc<DirectoryStore>, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::task::spawn_blocking(move || {
-        store.scrub(|| {
-            thread::sleep(SCRUB_PAUSE);
-            stop.is_cancelled()
-        });
-    })
 }
 
 /// Removes what is left of uploads, when it is old.

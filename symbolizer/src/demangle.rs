@@ -2,10 +2,11 @@
 //!
 //! In: a function name as it stands in a symbol table or in debug information, from an untrusted
 //! file. Out: the name an engineer knows, of bounded size, made in bounded time. C++ (Itanium ABI),
-//! Rust (legacy and v0) and D. A name that is not mangled, or that cannot be demangled within the
+//! Rust (legacy and v0), D and Swift. A name that is not mangled, or that cannot be demangled within the
 //! limits, stays as it is. Not done here: caching (see `names`).
 
 mod dlang;
+mod swift;
 
 use std::fmt::{self, Write};
 
@@ -29,6 +30,7 @@ pub fn demangle(name: &str) -> Option<String> {
     rust(unversioned)
         .or_else(|| cpp(unversioned))
         .or_else(|| dlang::demangle(unversioned))
+        .or_else(|| swift::demangle(unversioned))
         .or_else(|| (unversioned.len() < name.len()).then(|| unversioned.to_owned()))
 }
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod machine;
 pub mod metrics;
 pub mod perf;
+pub mod postgres;
 pub mod pprof;
 pub mod process;
 pub mod programs;

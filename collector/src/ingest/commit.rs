@@ -1,10 +1,11 @@
-//! Group commit: batches of many agents share one disk sync.
+//! Group commit: batches of many agents share one pair of files and one transaction.
 //!
 //! In: validated batches from any task. Out: each is answered when its group is durable or has
 //! failed. One group is written at a time; while it is, the next one gathers.
 
 use std::{sync::Arc, time::Duration};
 
+use fleetprof_store::{Appended, NewBatch, ProfileStore, StoreError};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,13 +14,22 @@ use tokio::{
 };
 use tracing::error;
 
-use crate::{
-    metrics::Metrics,
-    store::{Appended, NewBatch, Store, StoreError},
-};
+use crate::metrics::Metrics;
 
 /// Batches waiting for their group. Their bytes are bounded by the caller.
 const QUEUE: usize = 1024;
+
+/// Where groups go.
+pub trait Keep: Send + Sync + 'static {
+    /// Keeps batches, all or none of them; answers when they are durable.
+    ///
+    /// # Errors
+    /// When they are not, or it is not known.
+    fn keep(
+        &self,
+        batches: Vec<NewBatch>,
+    ) -> impl Future<Output = Result<Vec<Appended>, StoreError>> + Send;
+}
 
 /// Hands batches to the committing task. When the last clone is dropped, the task finishes what it
 /// has and ends.
@@ -32,6 +42,13 @@ pub struct Committer {
 struct Pending {
     batch: NewBatch,
     reply: oneshot::Sender<Result<Appended, Arc<StoreError>>>,
+}
+
+/// What is counted of a batch when it is durable.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    samples: u64,
+    bytes: u64,
 }
 
 /// How large a group may be.
@@ -54,12 +71,21 @@ pub enum CommitError {
     Closed,
 }
 
+impl Keep for ProfileStore {
+    fn keep(
+        &self,
+        batches: Vec<NewBatch>,
+    ) -> impl Future<Output = Result<Vec<Appended>, StoreError>> + Send {
+        self.append(batches)
+    }
+}
+
 // === impl Committer ===
 
 impl Committer {
     /// Starts the committing task.
     pub fn start(
-        store: Arc<dyn Store>,
+        store: impl Keep,
         limits: GroupLimits,
         metrics: Metrics,
     ) -> (Self, JoinHandle<()>) {
@@ -78,8 +104,16 @@ impl Committer {
     }
 }
 
+// === impl Size ===
+
+impl Size {
+    fn of(batch: &NewBatch) -> Self {
+        Self { samples: batch.batch.sample_total(), bytes: batch.bytes as u64 }
+    }
+}
+
 async fn run(
-    store: Arc<dyn Store>,
+    store: impl Keep,
     limits: GroupLimits,
     metrics: Metrics,
     mut pending: mpsc::Receiver<Pending>,
@@ -89,16 +123,11 @@ async fn run(
         let (batches, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|pending| (pending.batch, pending.reply)).unzip();
         metrics.commit_batches.observe(batches.len() as f64);
+        let sizes: Vec<_> = batches.iter().map(Size::of).collect();
         let started = Instant::now();
-        let appending = store.clone();
-        let append = move || (appending.append(&batches), batches);
-        // A panic drops the replies: those who wait see an error, and the agents send again.
-        let Ok((result, batches)) = tokio::task::spawn_blocking(append).await else {
-            metrics.commit_failures.inc();
-            continue;
-        };
+        let result = store.keep(batches).await;
         metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-        answer(result, &batches, replies, &metrics);
+        answer(result, &sizes, replies, &metrics);
     }
 }
 
@@ -108,11 +137,11 @@ async fn gather(
     pending: &mut mpsc::Receiver<Pending>,
 ) -> Vec<Pending> {
     let until = Instant::now() + limits.delay;
-    let mut bytes = first.batch.sealed.payload.len();
+    let mut bytes = first.batch.bytes;
     let mut group = vec![first];
     while bytes < limits.bytes {
         let Ok(Some(next)) = timeout_at(until, pending.recv()).await else { break };
-        bytes += next.batch.sealed.payload.len();
+        bytes += next.batch.bytes;
         group.push(next);
     }
     group
@@ -120,7 +149,7 @@ async fn gather(
 
 fn answer(
     result: Result<Vec<Appended>, StoreError>,
-    batches: &[NewBatch],
+    sizes: &[Size],
     replies: Vec<oneshot::Sender<Result<Appended, Arc<StoreError>>>>,
     metrics: &Metrics,
 ) {
@@ -128,12 +157,12 @@ fn answer(
     // that the batch is there.
     match result {
         Ok(appended) => {
-            for ((appended, batch), reply) in appended.into_iter().zip(batches).zip(replies) {
+            for ((appended, size), reply) in appended.into_iter().zip(sizes).zip(replies) {
                 match appended {
                     Appended::Stored => {
                         metrics.batches.inc();
-                        metrics.samples.inc_by(batch.sealed.samples);
-                        metrics.bytes.inc_by(batch.sealed.payload.len() as u64);
+                        metrics.samples.inc_by(size.samples);
+                        metrics.bytes.inc_by(size.bytes);
                     }
                     Appended::Duplicate => {
                         metrics.duplicates.inc();
@@ -144,7 +173,7 @@ fn answer(
         }
         Err(failure) => {
             metrics.commit_failures.inc();
-            error!(error = %failure, batches = batches.len(), "cannot store; agents will send again");
+            error!(error = %failure, batches = sizes.len(), "cannot store; agents will send again");
             let failure = Arc::new(failure);
             for reply in replies {
                 let _ = reply.send(Err(failure.clone()));

@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{agents::Agents, commit::Committer, receiving::Received, stream::Session};
 use crate::{
     config::Config, cpu_pool::CpuPool, log_limit::LogLimit, metrics::Metrics, objects::Wants,
-    store::Store,
 };
 
 /// Answers that wait for a client to read them.
@@ -38,8 +37,6 @@ pub struct Ingest {
 /// What the service works with.
 pub struct IngestParts {
     /// Where batches go.
-    pub store: Arc<dyn Store>,
-    /// Through here.
     pub committer: Committer,
     /// Where they are validated.
     pub pool: CpuPool,

@@ -7,13 +7,14 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetprof_proto::{
-    ids::{BatchId, InstanceId, ObjectId},
+    ids::{InstanceId, ObjectId},
     v1::{
         Ack, Hello, ObjectOffer, OfferObjects, PushRequest, PushResponse, Reject, SealedBatch,
         WantObjects, Welcome, push_request::Message as RequestMessage,
         push_response::Message as ResponseMessage,
     },
 };
+use fleetprof_store::Appended;
 use fleetprof_symbolizer::identity::SymbolLevel;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -31,7 +32,7 @@ use super::{
     receiving::Received,
     service::Ingest,
 };
-use crate::{metrics::ReasonLabel, objects::Asker, store::Appended};
+use crate::{metrics::ReasonLabel, objects::Asker};
 
 /// How long a client may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -207,9 +208,10 @@ impl Session {
         }
     }
 
-    /// Waits until there is memory for a batch; `None` when the collector stops.
+    /// Waits until there is memory for a batch, opened and as it came; `None` when the collector stops.
     async fn reserve(&self, sealed: &SealedBatch) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(sealed.payload.len()).unwrap_or(u32::MAX);
+        let bytes = sealed.raw_size.saturating_add(sealed.payload.len() as u64);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let bytes = bytes.min(self.ingest.memory_bytes);
         tokio::select! {
             permit = self.ingest.memory.clone().acquire_many_owned(bytes) => permit.ok(),
@@ -278,13 +280,6 @@ async fn process(
         let ack = Ack { instance: instance.clone(), sequence, duplicate };
         PushResponse { message: Some(ResponseMessage::Ack(ack)) }
     };
-    // A resend needs no second look.
-    if let Ok(id) = BatchId::from_wire(&instance, sequence)
-        && parts.store.contains(id)
-    {
-        parts.metrics.duplicates.inc();
-        return Ok(Answer { response: ack(true), objects: Vec::new() });
-    }
     let limits = parts.limits;
     let examine = move || examine::examine(sealed, limits, &sender);
     let examined = parts.pool.run(examine).await;

@@ -1,6 +1,6 @@
 use std::{
     future::poll_fn,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
@@ -8,20 +8,18 @@ use std::{
 use fleetprof_proto::{
     batch::{BatchBuilder, Limits, Window, seal},
     ids::{BatchId, BuildId, BuildIdKind, InstanceId, ObjectId, ObjectKind},
-    time_range::TimeRange,
     v1::{self, UnresolvedReason},
 };
 
-use tokio::sync::Notify;
+use fleetprof_store::{Appended, NewBatch, StoreError};
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
+    commit::Keep,
     examine::{Sender, cut, examine},
     *,
 };
-use crate::{
-    metrics::Metrics,
-    store::{Appended, InstanceStatus, NewBatch, Scanned, Store, StoreError, StoreStatus},
-};
+use crate::metrics::Metrics;
 
 fn object(byte: u8) -> ObjectId {
     let build_id = BuildId::new(BuildIdKind::Gnu, &[byte; 20]).expect("valid");
@@ -82,6 +80,22 @@ fn implausible_batches_are_refused() {
     assert_eq!(refused.reason(), "accounting", "{refused}");
 }
 
+/// Check that amounts and labels that no store can hold are refused.
+#[test]
+fn what_cannot_be_stored_is_refused() {
+    let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
+    for (label, nanos, reason) in [("a", 1 << 57, "amount"), ("a\0b", 1, "label")] {
+        let mut builder = BatchBuilder::new();
+        let origin = builder.origin([("service", label)]);
+        builder.add(origin, fleetprof_proto::batch::StackIndex::EMPTY, 0, 1, nanos);
+        let batch = builder.finish(window, [], v1::Accounting::default());
+        let id = BatchId { instance: InstanceId::random(), sequence: 1 };
+        let sealed = seal(id, &batch).expect("sealed");
+        let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+        assert_eq!(refused.reason(), reason, "{refused}");
+    }
+}
+
 /// Check that long names are cut between characters.
 #[test]
 fn names_are_cut_at_characters() {
@@ -90,53 +104,31 @@ fn names_are_cut_at_characters() {
     assert_eq!(cut(&format!("x{}", "é".repeat(200))).len(), 255);
 }
 
-/// A store that blocks in its first append until it is let go, and notes the groups.
-#[derive(Debug, Default)]
+/// A store that blocks in its first group until it is let go, and notes the groups.
+#[derive(Clone, Debug)]
 struct Gated {
-    open: Mutex<bool>,
-    opened: Condvar,
-    entered: Notify,
-    groups: Mutex<Vec<usize>>,
-    full: bool,
+    gate: Arc<Semaphore>,
+    entered: Arc<Notify>,
+    groups: Arc<Mutex<Vec<usize>>>,
+    fails: bool,
 }
 
-impl Store for Gated {
-    fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
+impl Keep for Gated {
+    async fn keep(&self, batches: Vec<NewBatch>) -> Result<Vec<Appended>, StoreError> {
         self.entered.notify_one();
-        let open = self.open.lock().expect("sound");
-        drop(self.opened.wait_while(open, |open| !*open).expect("sound"));
+        let _open = self.gate.acquire().await.expect("never closed");
         self.groups.lock().expect("sound").push(batches.len());
-        if self.full {
-            return Err(StoreError::Full { path: "x".into() });
+        if self.fails {
+            return Err(StoreError::Panicked);
         }
         Ok(vec![Appended::Stored; batches.len()])
-    }
-
-    fn contains(&self, _: BatchId) -> bool {
-        false
-    }
-
-    fn scan(&self, _: TimeRange) -> Box<dyn Iterator<Item = Scanned> + Send> {
-        Box::new(std::iter::empty())
-    }
-
-    fn status(&self) -> StoreStatus {
-        StoreStatus::default()
-    }
-
-    fn instances(&self) -> Vec<InstanceStatus> {
-        Vec::new()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        Ok(())
     }
 }
 
 impl Gated {
-    fn let_go(&self) {
-        *self.open.lock().expect("sound") = true;
-        self.opened.notify_all();
+    fn new(open: bool, fails: bool) -> Self {
+        let gate = Arc::new(Semaphore::new(usize::from(open)));
+        Self { gate, entered: Arc::default(), groups: Arc::default(), fails }
     }
 }
 
@@ -150,7 +142,7 @@ const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), bytes
 
 /// The groups in which 20 batches are written, 19 of which come while the first one is.
 async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
-    let store = Arc::new(Gated::default());
+    let store = Gated::new(false, false);
     let (committer, task) = Committer::start(store.clone(), limits, Metrics::default());
     let mut commits: Vec<_> = (0..20).map(|_| Box::pin(committer.commit(new_batch()))).collect();
     for (number, commit) in commits.iter_mut().enumerate() {
@@ -161,7 +153,7 @@ async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
             store.entered.notified().await;
         }
     }
-    store.let_go();
+    store.gate.add_permits(1);
     for commit in commits {
         assert_eq!(commit.await.expect("stored"), Appended::Stored);
     }
@@ -183,11 +175,11 @@ async fn batches_share_commits() {
 /// Check that a failure reaches everyone in the group.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_reach_the_whole_group() {
-    let store = Arc::new(Gated { full: true, open: Mutex::new(true), ..Gated::default() });
+    let store = Gated::new(true, true);
     let (committer, _) = Committer::start(store, LIMITS, Metrics::default());
     let (a, b) = tokio::join!(committer.commit(new_batch()), committer.commit(new_batch()));
     for result in [a, b] {
         let error = result.expect_err("fails");
-        assert!(matches!(&error, CommitError::Store(store) if store.is_full()), "{error}");
+        assert!(matches!(&error, CommitError::Store(store) if matches!(**store, StoreError::Panicked)), "{error}");
     }
 }

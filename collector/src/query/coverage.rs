@@ -1,16 +1,10 @@
 //! What an answer was made from. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
-use fleetprof_proto::{
-    batch::{Batch, Window},
-    ids::{BatchId, InstanceId},
-    time_range::TimeRange,
-    v1,
-};
+use fleetprof_proto::{batch::Window, time_range::TimeRange, v1};
+use fleetprof_store::NewFile;
 
-/// Services that are named when one is not found.
-const MAX_SERVICES: usize = 10_000;
 /// Damaged places that are named.
 const MAX_DAMAGED: usize = 64;
 
@@ -22,12 +16,10 @@ pub(super) struct Coverage {
     pub samples: u64,
     /// Disjoint spans for which there is data: start to end.
     spans: BTreeMap<i64, i64>,
-    /// Latest counters of each agent instance in the range.
-    dropped: HashMap<InstanceId, (u64, Vec<v1::CounterByName>)>,
+    /// Samples that agents lost, by reason.
+    dropped: BTreeMap<String, u64>,
     damaged: Vec<String>,
     more_damaged: u64,
-    /// Services in the range, matching or not.
-    pub services: BTreeSet<String>,
 }
 
 // === impl Coverage ===
@@ -39,30 +31,34 @@ impl Coverage {
             batches: 0,
             samples: 0,
             spans: BTreeMap::new(),
-            dropped: HashMap::new(),
+            dropped: BTreeMap::new(),
             damaged: Vec::new(),
             more_damaged: 0,
-            services: BTreeSet::new(),
         }
     }
 
-    /// Notes a batch that was read.
-    pub(super) fn read(&mut self, id: BatchId, batch: &Batch) {
-        self.batches += 1;
-        self.cover(batch.window());
-        let latest = self.dropped.entry(id.instance).or_default();
-        if id.sequence >= latest.0 {
-            let accounting = batch.wire().accounting.iter();
-            let dropped = accounting.flat_map(|it| it.dropped.iter().chain(&it.recovered_dropped));
-            *latest = (id.sequence, dropped.cloned().collect());
+    /// Notes a file that was read.
+    pub(super) fn read(&mut self, file: &NewFile) {
+        self.batches += file.batches;
+        let (start, end) = (self.range.start_unix_nanos(), self.range.end_unix_nanos());
+        for span in &file.spans {
+            self.cover(span.0.max(start), span.1.min(end));
         }
     }
 
-    /// Notes a service that has samples in the range.
-    pub(super) fn service(&mut self, service: &str) {
-        if self.services.len() < MAX_SERVICES && !self.services.contains(service) {
-            self.services.insert(service.to_owned());
+    /// Notes what an agent that delivered in the range has lost so far.
+    pub(super) fn lost(&mut self, accounting: &v1::Accounting) {
+        for counter in accounting.dropped.iter().chain(&accounting.recovered_dropped) {
+            let sum = self.dropped.entry(counter.name.clone()).or_default();
+            *sum = sum.saturating_add(counter.value);
         }
+    }
+
+    /// From the first to the last instant for which there is data in the range.
+    pub(super) fn window(&self) -> Window {
+        let first = self.spans.keys().next().copied().unwrap_or(0);
+        let last = self.spans.values().next_back().copied().unwrap_or(0);
+        Window { start_unix_nanos: first, end_unix_nanos: last }
     }
 
     /// Notes something that could not be read.
@@ -88,25 +84,16 @@ impl Coverage {
 
     pub(super) fn into_wire(self) -> v1::Coverage {
         let covered_nanos = self.nanos();
-        let first = self.spans.keys().next().copied().unwrap_or(0);
-        let last = self.spans.values().next_back().copied().unwrap_or(0);
-        let inside = |instant: i64| match self.spans.is_empty() {
-            true => 0,
-            false => instant.clamp(self.range.start_unix_nanos(), self.range.end_unix_nanos()),
-        };
-        let mut by_reason: BTreeMap<String, u64> = BTreeMap::new();
-        for counter in self.dropped.into_values().flat_map(|(_, dropped)| dropped) {
-            let sum = by_reason.entry(counter.name).or_default();
-            *sum = sum.saturating_add(counter.value);
-        }
+        let window = self.window();
         let more = (self.more_damaged > 0)
             .then(|| format!("and {} more places that cannot be read", self.more_damaged));
         v1::Coverage {
             batches: self.batches,
             samples: self.samples,
-            first_unix_nanos: inside(first),
-            last_unix_nanos: inside(last),
-            dropped: by_reason
+            first_unix_nanos: window.start_unix_nanos,
+            last_unix_nanos: window.end_unix_nanos,
+            dropped: self
+                .dropped
                 .into_iter()
                 .filter(|(_, value)| *value > 0)
                 .map(|(name, value)| v1::CounterByName { name, value })
@@ -116,9 +103,11 @@ impl Coverage {
         }
     }
 
-    /// Adds a window to the spans, joining those it touches.
-    fn cover(&mut self, window: Window) {
-        let (mut start, mut end) = (window.start_unix_nanos, window.end_unix_nanos);
+    /// Adds a span to those there are, joining those it touches.
+    fn cover(&mut self, mut start: i64, mut end: i64) {
+        if start >= end {
+            return;
+        }
         // Spans are disjoint, so only the one before can reach in from the left.
         if let Some((before, until)) = self.spans.range(..=start).next_back()
             && *until >= start

@@ -41,6 +41,9 @@ pub enum QueryError {
     /// It took too long.
     #[error("the query took longer than {}: ask for a shorter range or a narrower selector, or raise --query-timeout", humantime::format_duration(*.0))]
     Timeout(Duration),
+    /// The store cannot be asked.
+    #[error("the store cannot be read: {0}")]
+    Store(String),
     /// The client went away.
     #[error("the query was cancelled")]
     Cancelled,
@@ -62,7 +65,7 @@ impl QueryError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Memory { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Cancelled | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -80,6 +83,7 @@ impl From<QueryError> for Status {
             QueryError::TooLarge(_) | QueryError::Memory { .. } => Self::resource_exhausted(text),
             QueryError::Timeout(_) => Self::deadline_exceeded(text),
             QueryError::Cancelled => Self::cancelled(text),
+            QueryError::Store(_) => Self::unavailable(text),
             QueryError::Internal(_) => Self::internal(text),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, reader};
+use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
 
 /// Most values in one answer.
 const MAX_VALUES: usize = 100_000;
@@ -17,9 +17,14 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::LabelsResponse, QueryError> {
     let mut values: BTreeSet<String> = BTreeSet::new();
-    let coverage = reader::for_each(parts, plan, cancel, |batch| {
+    // The names are those of the level that is read: hosts are not kept for ever.
+    let need = match name {
+        "" => Need { all_labels: true, ..Need::default() },
+        name => Need { labels: vec![name], ..Need::default() },
+    };
+    let coverage = reader::for_each(parts, plan, &need, cancel, |table| {
         let mut matched = 0;
-        for origin in reader::matching_origins(batch, plan) {
+        for origin in reader::matching_origins(table, plan) {
             matched += origin.samples;
             let found = origin.labels.iter().filter_map(|(label, value)| match name {
                 "" => Some(*label),
@@ -38,7 +43,7 @@ pub(super) fn run(
         }
         Ok(matched)
     })?;
-    reader::require_service(plan, &coverage)?;
+    missing::require_service(parts, plan, &coverage, cancel)?;
     let values = values.into_iter().collect();
     Ok(v1::LabelsResponse { values, coverage: Some(coverage.into_wire()) })
 }

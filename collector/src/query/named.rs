@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use fleetprof_proto::{
-    batch::{Batch, Merger},
+    batch::{Batch, BatchBuilder},
     symbol::{Reason, Symbol},
     v1,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, coverage::Coverage, reader};
+use super::{Plan, QueryError, QueryParts, coverage::Coverage, reader::{self, Need}};
 
 /// Merged samples and their names.
 pub(super) struct Named {
@@ -37,20 +37,21 @@ pub(super) type Kept = Vec<(String, String)>;
 pub(super) fn read(
     parts: &QueryParts,
     plan: &Plan,
+    need: &Need<'_>,
     cancel: &CancellationToken,
     late: Late,
     keep: impl Fn(&BTreeMap<&str, &str>) -> Kept,
     require: impl FnOnce(&Coverage) -> Result<(), QueryError>,
 ) -> Result<Named, QueryError> {
-    let mut merger = Merger::new();
-    let mut coverage = reader::for_each(parts, plan, cancel, |batch| {
-        Ok(merger.add(batch, |labels| {
+    let mut merged = BatchBuilder::new();
+    let mut coverage = reader::for_each(parts, plan, need, cancel, |table| {
+        Ok(table.add_to(&mut merged, |labels| {
             let matches = plan.selector.matches(|name| labels.get(name).copied());
             matches.then(|| keep(labels))
         }))
     })?;
     require(&coverage)?;
-    let batch = merger.finish();
+    let batch = merged.finish(coverage.window(), [], v1::Accounting::default());
     let resolved = match late {
         Late::Wait => parts.symbols.resolve(&batch, cancel),
         Late::Leave => parts.symbols.resolve_now(&batch, cancel),

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, Queries, QueryError, QueryParts,
+    missing,
     named::{self, Late},
-    reader,
+    reader::Need,
 };
 use crate::metrics::Method;
 
@@ -34,8 +35,9 @@ impl Queries {
 }
 
 fn run(parts: &QueryParts, plan: &Plan, cancel: &CancellationToken) -> Result<Profile, QueryError> {
-    let require = |coverage: &_| reader::require_samples(&*parts.store, plan, coverage);
-    let named = named::read(parts, plan, cancel, Late::Wait, owned, require)?;
+    let need = Need { all_labels: true, stacks: true, ..Need::default() };
+    let require = |coverage: &_| missing::require_samples(parts, plan, coverage, cancel);
+    let named = named::read(parts, plan, &need, cancel, Late::Wait, owned, require)?;
     let unnamed = named.unnamed();
     let coverage = named.coverage.into_wire();
     let comments = comments(plan, &coverage, &unnamed);

@@ -1,52 +1,57 @@
-//! Reads the batches of a plan, one at a time.
+//! Reads the samples that a plan selects, a file at a time.
 
 use std::collections::BTreeMap;
 
-use fleetprof_proto::{
-    batch::{self, Batch, Limits},
-    labels,
-    time_range::format_instant,
-};
+use fleetprof_proto::labels;
+use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
 use tokio_util::sync::CancellationToken;
 
 use super::{Plan, QueryError, QueryParts, coverage::Coverage};
-use crate::{memory, store::Store};
+use crate::memory;
 
-/// What was stored passed the limits when it came in.
-const NO_LIMITS: Limits = Limits { max_payload_bytes: usize::MAX, max_raw_bytes: u64::MAX - 1 };
-/// Services that an error names.
-const NAMED_SERVICES: usize = 10;
+/// What of the samples a question looks at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Need<'a> {
+    /// Labels without which it cannot be answered, besides those of the selector.
+    pub labels: Vec<&'a str>,
+    /// Whether all further labels are looked at, as far as they are there.
+    pub all_labels: bool,
+    /// Steps of time to tell apart, nanoseconds; 0: none.
+    pub step: i64,
+    /// Stacks, too.
+    pub stacks: bool,
+}
 
 /// The samples of one origin.
 pub(super) struct OriginSum<'a> {
-    /// All labels, the batch's shared ones included.
+    /// Its labels, as far as they were needed.
     pub labels: BTreeMap<&'a str, &'a str>,
     pub samples: u64,
     pub nanos: u64,
 }
 
-/// Hands every batch of the range to `visit`, which answers how many samples matched.
+/// Hands the samples of the range to `visit`, which answers how many of them matched. They are those of
+/// the plan's service, where it names one; other matchers are up to `visit`.
 pub(super) fn for_each(
     parts: &QueryParts,
     plan: &Plan,
+    need: &Need<'_>,
     cancel: &CancellationToken,
-    mut visit: impl FnMut(&Batch) -> Result<u64, QueryError>,
+    mut visit: impl FnMut(&Table) -> Result<u64, QueryError>,
 ) -> Result<Coverage, QueryError> {
+    let ReadPlan { pieces, lacks } = choose(parts, plan, need, cancel)?;
     let mut coverage = Coverage::new(plan.range);
-    for scanned in parts.store.scan(plan.range) {
-        if cancel.is_cancelled() {
-            return Err(QueryError::Cancelled);
-        }
+    for instance in wait(parts, cancel, parts.store.instances_in(range(plan)))? {
+        coverage.lost(&instance.accounting);
+    }
+    lacks.into_iter().for_each(|lack| coverage.damage(lack));
+    let wanted = wanted(plan, need);
+    for piece in pieces {
         check_memory(parts.memory_limit)?;
-        let opened = scanned.and_then(|sealed| {
-            let opened = batch::open(&sealed, NO_LIMITS);
-            opened.map_err(|error| format!("batch {}: {error}", sealed.sequence))
-        });
-        match opened {
-            Ok((id, batch)) => {
-                coverage.read(id, &batch);
-                note_services(&batch, &mut coverage);
-                coverage.samples = coverage.samples.saturating_add(visit(&batch)?);
+        match wait(parts, cancel, read(parts, &piece, wanted.clone()))? {
+            Ok(table) => {
+                coverage.read(&piece.file.file);
+                coverage.samples = coverage.samples.saturating_add(visit(&table)?);
             }
             Err(damage) => coverage.damage(damage),
         }
@@ -54,8 +59,71 @@ pub(super) fn for_each(
     Ok(coverage)
 }
 
-/// What a query holds grows with the distinct code in its range, which hosts decide. Asked per batch:
-/// it costs far less than opening one.
+/// Which files to read.
+pub(super) fn choose(
+    parts: &QueryParts,
+    plan: &Plan,
+    need: &Need<'_>,
+    cancel: &CancellationToken,
+) -> Result<ReadPlan, QueryError> {
+    let labels = needed_labels(plan, need);
+    let service = plan.selector.required(labels::SERVICE).map(str::to_owned);
+    let wish = Wish { service, range: range(plan), labels, step: need.step };
+    wait(parts, cancel, parts.store.plan(&wish))
+}
+
+/// The rows of a piece; a sentence where they are damaged.
+async fn read(
+    parts: &QueryParts,
+    piece: &Piece,
+    wanted: Wanted,
+) -> Result<Result<Table, String>, StoreError> {
+    match parts.store.read(piece, wanted).await {
+        Ok(table) => Ok(Ok(table)),
+        Err(error) if error.is_damage() => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the store, until the query is cancelled.
+pub(super) fn wait<T>(
+    parts: &QueryParts,
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, QueryError> {
+    parts.runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(QueryError::Cancelled),
+            result = work => result.map_err(|error| QueryError::Store(error.to_string())),
+        }
+    })
+}
+
+fn range(plan: &Plan) -> (i64, i64) {
+    (plan.range.start_unix_nanos(), plan.range.end_unix_nanos())
+}
+
+fn needed_labels(plan: &Plan, need: &Need<'_>) -> Vec<String> {
+    let matched = plan.selector.matchers().iter().map(|matcher| matcher.name());
+    let mut labels: Vec<String> =
+        matched.chain(need.labels.iter().copied()).map(str::to_owned).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
+}
+
+fn wanted(plan: &Plan, need: &Need<'_>) -> Wanted {
+    Wanted {
+        service: plan.selector.required(labels::SERVICE).map(str::to_owned),
+        labels: (!need.all_labels).then(|| needed_labels(plan, need)),
+        range: Some(range(plan)),
+        stacks: need.stacks,
+    }
+}
+
+/// What a query holds grows with the distinct code in its range, which hosts decide. Asked per file:
+/// it costs far less than reading one.
 fn check_memory(limit: u64) -> Result<(), QueryError> {
     match memory::own_bytes() {
         Some(used) if used > limit => Err(QueryError::Memory { used, limit }),
@@ -63,110 +131,17 @@ fn check_memory(limit: u64) -> Result<(), QueryError> {
     }
 }
 
-fn note_services(batch: &Batch, coverage: &mut Coverage) {
-    let shared = batch.labels().find(|(name, _)| *name == labels::SERVICE);
-    for origin in 0..batch.origin_count() {
-        let own = batch.origin_labels(origin).find(|(name, _)| *name == labels::SERVICE);
-        if let Some((_, service)) = own.or(shared) {
-            coverage.service(service);
-        }
-    }
-}
-
-/// The sums of the origins that match, from a batch that is only looked at by labels.
-pub(super) fn matching_origins<'a>(batch: &'a Batch, plan: &Plan) -> Vec<OriginSum<'a>> {
-    let mut sums = vec![(0_u64, 0_u64); batch.origin_count()];
-    for row in batch.samples() {
-        let sum = &mut sums[row.origin];
-        *sum = (sum.0.saturating_add(row.count), sum.1.saturating_add(row.nanos));
+/// The sums of the origins that match.
+pub(super) fn matching_origins<'a>(table: &'a Table, plan: &Plan) -> Vec<OriginSum<'a>> {
+    let mut sums = vec![(0_u64, 0_u64); table.code.origin_count()];
+    for row in &table.rows {
+        let sum = &mut sums[row.origin as usize];
+        *sum = (sum.0.saturating_add(row.samples), sum.1.saturating_add(row.nanos));
     }
     let origin = |(origin, (samples, nanos))| {
-        let labels: BTreeMap<_, _> = batch.labels().chain(batch.origin_labels(origin)).collect();
+        let labels: BTreeMap<_, _> = table.code.origin_labels(origin).collect();
         let matches = plan.selector.matches(|name| labels.get(name).copied());
         (samples > 0 && matches).then_some(OriginSum { labels, samples, nanos })
     };
     sums.into_iter().enumerate().filter_map(origin).collect()
-}
-
-/// An error when a service was asked for by name and has no samples in the range.
-pub(super) fn require_service(plan: &Plan, coverage: &Coverage) -> Result<(), QueryError> {
-    let Some(service) = plan.selector.required(labels::SERVICE) else { return Ok(()) };
-    if coverage.samples > 0 || coverage.services.contains(service) {
-        return Ok(());
-    }
-    Err(QueryError::NotFound(format!(
-        "no service {service:?} between {}",
-        describe_services(plan, coverage, service)
-    )))
-}
-
-/// An error when nothing matches.
-pub(super) fn require_samples(
-    store: &dyn Store,
-    plan: &Plan,
-    coverage: &Coverage,
-) -> Result<(), QueryError> {
-    if coverage.samples > 0 {
-        return Ok(());
-    }
-    if coverage.services.is_empty() {
-        let (from, to) = range_text(plan);
-        let held = match store.status().window {
-            None => "the collector has no data at all yet".to_owned(),
-            Some(window) => format!(
-                "the collector has data from {} to {}",
-                format_instant(window.start_unix_nanos),
-                format_instant(window.end_unix_nanos)
-            ),
-        };
-        return Err(QueryError::NotFound(format!("no samples between {from} and {to}; {held}")));
-    }
-    require_service(plan, coverage)?;
-    Err(QueryError::NotFound(format!(
-        "no samples match {} between {}",
-        plan.selector,
-        describe_services(plan, coverage, "")
-    )))
-}
-
-fn range_text(plan: &Plan) -> (String, String) {
-    (format_instant(plan.range.start_unix_nanos()), format_instant(plan.range.end_unix_nanos()))
-}
-
-/// The range, and the services in it, those most like `like` first.
-fn describe_services(plan: &Plan, coverage: &Coverage, like: &str) -> String {
-    let (from, to) = range_text(plan);
-    if coverage.services.is_empty() {
-        return format!("{from} and {to}, nor any other service");
-    }
-    let mut services: Vec<&str> = coverage.services.iter().map(String::as_str).collect();
-    if !like.is_empty() {
-        services.sort_by_cached_key(|service| difference(service, like));
-    }
-    let named = services.iter().take(NAMED_SERVICES).copied().collect::<Vec<_>>().join(", ");
-    let more = match services.len().saturating_sub(NAMED_SERVICES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{from} and {to}; services there: {named}{more}")
-}
-
-/// How little two names are alike: 0 when one contains the other, else the number of edits.
-pub(super) fn difference(a: &str, b: &str) -> usize {
-    if a.contains(b) || b.contains(a) {
-        return 0;
-    }
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.chars().take(64).collect(), b.chars().take(64).collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,8 +1,8 @@
 //! CPU over time, by label values.
 //!
-//! A batch counts in the step that the middle of its window falls into, whole: sums over steps are
-//! exact and equal those of the other queries, at the price of a shift by at most half a window. A
-//! step is never narrower than the widest window in the range, which would show gaps that are none.
+//! A sample counts in the step that the middle of its window falls into: sums over steps are exact and
+//! equal those of the other queries, at the price of a shift by at most half a window. A step is never
+//! narrower than the widest window in the range, which would show gaps that are none.
 //! Steps start at multiples of their width since the Unix epoch, so that ranges line up.
 
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, reader};
-use crate::store::midpoint;
+use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
+use fleetprof_store::midpoint;
 
 const SECOND: i64 = 1_000_000_000;
 /// Widths to choose from, seconds; each divides the next.
@@ -42,19 +42,28 @@ pub(super) fn run(
 ) -> Result<v1::SeriesResponse, QueryError> {
     let step = first_step(plan, step)?;
     let mut builder = Builder { step, series: BTreeMap::new(), points: 0 };
-    let coverage = reader::for_each(parts, plan, cancel, |batch| {
-        let window = batch.window();
-        builder.widen(window.end_unix_nanos - window.start_unix_nanos);
-        let mut matched = 0;
-        for origin in reader::matching_origins(batch, plan) {
-            let value = |name: &String| origin.labels.get(name.as_str()).copied().unwrap_or("");
-            let values = group_by.iter().map(value).map(str::to_owned).collect();
-            builder.add(values, midpoint(window), origin.nanos, origin.samples)?;
-            matched += origin.samples;
+    let group_labels = group_by.iter().map(String::as_str).collect();
+    let need = Need { labels: group_labels, step, ..Need::default() };
+    let coverage = reader::for_each(parts, plan, &need, cancel, |table| {
+        let mut matched: u64 = 0;
+        // Of each set of labels: its series, if it matches.
+        let series: Vec<Option<Vec<String>>> = (0..table.code.origin_count())
+            .map(|origin| {
+                let labels: BTreeMap<_, _> = table.code.origin_labels(origin).collect();
+                let value = |name: &String| labels.get(name.as_str()).copied().unwrap_or("");
+                let matches = plan.selector.matches(|name| labels.get(name).copied());
+                matches.then(|| group_by.iter().map(value).map(str::to_owned).collect())
+            })
+            .collect();
+        for row in &table.rows {
+            let Some(values) = &series[row.origin as usize] else { continue };
+            builder.widen(row.window.end_unix_nanos - row.window.start_unix_nanos);
+            builder.add(values, midpoint(row.window), row.nanos, row.samples)?;
+            matched = matched.saturating_add(row.samples);
         }
         Ok(matched)
     })?;
-    reader::require_service(plan, &coverage)?;
+    missing::require_service(parts, plan, &coverage, cancel)?;
     let step_nanos = builder.step;
     Ok(v1::SeriesResponse {
         series: builder.finish(),
@@ -106,12 +115,15 @@ impl Builder {
 
     fn add(
         &mut self,
-        values: Vec<String>,
+        values: &[String],
         at: i64,
         nanos: u64,
         samples: u64,
     ) -> Result<(), QueryError> {
-        let points = self.series.entry(values).or_default();
+        if !self.series.contains_key(values) {
+            self.series.insert(values.to_vec(), Points::new());
+        }
+        let Some(points) = self.series.get_mut(values) else { return Ok(()) };
         let before = points.len();
         let sum = points.entry(floor(at, self.step)).or_default();
         *sum = (sum.0.saturating_add(nanos), sum.1.saturating_add(samples));

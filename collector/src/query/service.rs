@@ -104,7 +104,7 @@ impl QueryService for QueryApi {
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let query = |parts: &_, _: &_| Ok(status::run(parts));
+        let query = |parts: &_, cancel: &_| status::run(parts, cancel);
         Ok(Response::new(self.queries.run(Method::Status, query).await?))
     }
 }

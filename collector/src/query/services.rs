@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fleetprof_proto::{labels, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, reader};
+use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
 
 pub(super) fn run(
     parts: &QueryParts,
@@ -13,9 +13,10 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::ServicesResponse, QueryError> {
     let mut sums: HashMap<String, (u64, u64)> = HashMap::new();
-    let coverage = reader::for_each(parts, plan, cancel, |batch| {
+    let need = Need { labels: vec![labels::SERVICE], ..Need::default() };
+    let coverage = reader::for_each(parts, plan, &need, cancel, |table| {
         let mut matched = 0;
-        for origin in reader::matching_origins(batch, plan) {
+        for origin in reader::matching_origins(table, plan) {
             let service = origin.labels.get(labels::SERVICE).copied().unwrap_or_default();
             let sum = match sums.get_mut(service) {
                 Some(sum) => sum,
@@ -26,7 +27,7 @@ pub(super) fn run(
         }
         Ok(matched)
     })?;
-    reader::require_service(plan, &coverage)?;
+    missing::require_service(parts, plan, &coverage, cancel)?;
     let mut services: Vec<_> = sums
         .into_iter()
         .map(|(service, (samples, cpu_nanos))| v1::ServiceUsage {

@@ -3,24 +3,32 @@
 use std::collections::BTreeMap;
 
 use fleetprof_proto::v1;
+use fleetprof_store::{FileRow, Instance};
 
-use super::QueryParts;
+use tokio_util::sync::CancellationToken;
 
-pub(super) fn run(parts: &QueryParts) -> v1::StatusResponse {
-    let store = parts.store.status();
+use super::{QueryError, QueryParts, reader};
+
+pub(super) fn run(
+    parts: &QueryParts,
+    cancel: &CancellationToken,
+) -> Result<v1::StatusResponse, QueryError> {
+    let store = reader::wait(parts, cancel, parts.store.status())?;
+    let instances = reader::wait(parts, cancel, parts.store.instances())?;
+    let damaged = reader::wait(parts, cancel, parts.store.damaged())?;
     let objects = parts.catalog.status();
-    v1::StatusResponse {
+    Ok(v1::StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         start_unix_nanos: parts.start_unix_nanos,
         store: Some(v1::StoreStatus {
             batches: store.batches,
             samples: store.samples,
             bytes: store.bytes,
-            first_unix_nanos: store.window.map_or(0, |window| window.start_unix_nanos),
-            last_unix_nanos: store.window.map_or(0, |window| window.end_unix_nanos),
-            damaged: store.damaged,
+            first_unix_nanos: store.window.map_or(0, |window| window.0),
+            last_unix_nanos: store.window.map_or(0, |window| window.1),
+            damaged: damaged.iter().map(describe).collect(),
         }),
-        agents: agents(parts),
+        agents: agents(parts, instances),
         objects: Some(v1::ObjectsStatus {
             stored: objects.stored,
             wanted: parts.wants.len() as u64,
@@ -28,17 +36,22 @@ pub(super) fn run(parts: &QueryParts) -> v1::StatusResponse {
             waiting: objects.waiting,
             failed: objects.failed,
         }),
-    }
+    })
+}
+
+fn describe(row: &FileRow) -> String {
+    let reason = row.damaged.as_deref().unwrap_or_default();
+    format!("{}: {reason}", row.file.samples.path)
 }
 
 /// What the store knows of every instance, and what the connection adds. Most recently seen first.
-fn agents(parts: &QueryParts) -> Vec<v1::AgentStatus> {
-    let stored = parts.store.instances().into_iter().map(|stored| {
+fn agents(parts: &QueryParts, instances: Vec<Instance>) -> Vec<v1::AgentStatus> {
+    let stored = instances.into_iter().map(|stored| {
         let agent = v1::AgentStatus {
             host: stored.host,
             instance: stored.instance.to_string(),
             version: stored.agent_version,
-            last_seen_unix_nanos: stored.last_window_end,
+            last_seen_unix_nanos: stored.window.1,
             connected: false,
             accounting: Some(stored.accounting),
             stored_samples: stored.samples,

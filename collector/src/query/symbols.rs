@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, Queries, QueryError, QueryParts,
+    missing,
     named::{self, Late},
-    reader,
+    reader::Need,
 };
 use crate::metrics::Method;
 
@@ -42,8 +43,9 @@ pub(super) fn run(
         let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
         kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
-    let require = |coverage: &_| reader::require_service(plan, coverage);
-    let named = named::read(parts, plan, cancel, late, keep, require)?;
+    let need = Need { labels: KEPT.to_vec(), stacks: true, ..Need::default() };
+    let require = |coverage: &_| missing::require_service(parts, plan, coverage, cancel);
+    let named = named::read(parts, plan, &need, cancel, late, keep, require)?;
     let mut services: Vec<_> = quality(&named.batch, &named.symbols);
     services.sort_by(|a, b| {
         let key = |it: &v1::SymbolQuality| (it.service.clone(), it.version.clone());

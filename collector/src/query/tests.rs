@@ -1,59 +1,53 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use fleetprof_proto::{ids::BatchId, selector::Selector, time_range::TimeRange};
+use fleetprof_proto::{
+    batch::{BatchBuilder, StackIndex, Window},
+    ids::{BatchId, InstanceId},
+    selector::Selector,
+    time_range::TimeRange,
+    v1::Accounting,
+};
+use fleetprof_store::{Blobs, Catalog as ProfileCatalog, NewBatch};
 use fleetprof_symbolizer::Converter;
+use object_store::{
+    memory::InMemory,
+    throttle::{ThrottleConfig, ThrottledStore},
+};
 use tempfile::TempDir;
 
-use super::{reader::difference, *};
+use super::{missing::difference, *};
 use crate::{
     objects::{ConversionParts, Conversions},
-    store::{Appended, InstanceStatus, NewBatch, Scanned, StoreError, StoreStatus},
     symbols::SymbolLimits,
 };
 
-/// A store whose scans never end.
-#[derive(Debug, Default)]
-struct Endless {
-    scanned: Arc<AtomicU64>,
-}
-
-impl Store for Endless {
-    fn append(&self, _: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn contains(&self, _: BatchId) -> bool {
-        false
-    }
-
-    fn scan(&self, _: TimeRange) -> Box<dyn Iterator<Item = Scanned> + Send> {
-        let scanned = self.scanned.clone();
-        Box::new(std::iter::repeat_with(move || {
-            scanned.fetch_add(1, Ordering::SeqCst);
-            Err("unreadable".to_owned())
-        }))
-    }
-
-    fn status(&self) -> StoreStatus {
-        StoreStatus::default()
-    }
-
-    fn instances(&self) -> Vec<InstanceStatus> {
-        Vec::new()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
+/// A store with one batch, that takes an hour to read it.
+async fn slow_store(dir: &TempDir) -> ProfileStore {
+    let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
+    let catalog = ProfileCatalog::open(&url).await.expect("opens");
+    let slow = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+    let blobs = Blobs::of(slow.clone(), "slow");
+    let store = ProfileStore::open(blobs, catalog).await.expect("opens");
+    let mut builder = BatchBuilder::new();
+    let origin = builder.origin([("service", "s")]);
+    builder.add(origin, StackIndex::EMPTY, 0, 1, 1);
+    let window = Window { start_unix_nanos: 0, end_unix_nanos: 10_000 };
+    let batch = NewBatch {
+        id: BatchId { instance: InstanceId::random(), sequence: 1 },
+        batch: builder.finish(window, [], Accounting::default()),
+        host: String::new(),
+        agent_version: String::new(),
+        accounting: Accounting::default(),
+        bytes: 1,
+    };
+    store.append(vec![batch]).await.expect("stored");
+    slow.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3600));
+    store
 }
 
 /// Queries of which one runs at a time.
-fn queries(dir: &TempDir, timeout: Duration) -> (Queries, Arc<AtomicU64>) {
-    let store = Endless::default();
-    let scanned = store.scanned.clone();
+async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
+    let store = slow_store(dir).await;
     let metrics = Metrics::default();
     let catalog = Catalog::open(dir.path(), 0).expect("opens");
     let conversions = ConversionParts {
@@ -67,8 +61,9 @@ fn queries(dir: &TempDir, timeout: Duration) -> (Queries, Arc<AtomicU64>) {
     let conversions = Conversions::start(conversions).expect("threads");
     let limits = SymbolLimits { memory_bytes: 0, patience: Duration::from_secs(1) };
     let parts = QueryParts {
-        store: Arc::new(store),
-        symbols: Symbols::new(catalog.clone(), conversions, limits, metrics.clone()),
+        store,
+        runtime: Handle::current(),
+        symbols: Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone())),
         wants: Wants::new(catalog.clone(), Duration::from_secs(1)),
         catalog,
         agents: Agents::default(),
@@ -78,23 +73,23 @@ fn queries(dir: &TempDir, timeout: Duration) -> (Queries, Arc<AtomicU64>) {
         metrics,
         start_unix_nanos: 0,
     };
-    (Queries::new(parts), scanned)
+    Queries::new(parts)
 }
 
 fn plan() -> Plan {
-    Plan { range: TimeRange::new(0, 10).expect("a range"), selector: Selector::default() }
+    Plan { range: TimeRange::new(0, 10_000).expect("a range"), selector: Selector::default() }
 }
 
 /// Check that a query stops when its client goes away: the only slot is free for the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_stop_when_nobody_waits_for_them() {
     let dir = TempDir::new().expect("dir");
-    let (queries, scanned) = queries(&dir, Duration::from_secs(3600));
+    let queries = queries(&dir, Duration::from_secs(3600)).await;
     let client = tokio::spawn({
         let queries = queries.clone();
         async move { queries.profile(plan()).await }
     });
-    while scanned.load(Ordering::SeqCst) == 0 {
+    while queries.parts.pool.free() > 0 {
         tokio::task::yield_now().await;
     }
     client.abort();
@@ -106,7 +101,7 @@ async fn queries_stop_when_nobody_waits_for_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_end_when_time_is_up() {
     let dir = TempDir::new().expect("dir");
-    let (queries, _) = queries(&dir, Duration::from_millis(20));
+    let queries = queries(&dir, Duration::from_millis(20)).await;
     let error = queries.profile(plan()).await.expect_err("too long");
     assert_eq!(error, QueryError::Timeout(Duration::from_millis(20)));
     assert!(error.to_string().contains("longer than 20ms"), "{error}");

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, QueryError, QueryParts,
+    missing,
     named::{self, Late},
-    reader,
+    reader::Need,
 };
 
 /// What samples without any frame are shown as.
@@ -54,8 +55,9 @@ pub(super) fn run(
     request: &v1::TopRequest,
     cancel: &CancellationToken,
 ) -> Result<v1::TopResponse, QueryError> {
-    let require = |coverage: &_| reader::require_service(plan, coverage);
-    let named = named::read(parts, plan, cancel, Late::Wait, |_| Vec::new(), require)?;
+    let need = Need { stacks: true, ..Need::default() };
+    let require = |coverage: &_| missing::require_service(parts, plan, coverage, cancel);
+    let named = named::read(parts, plan, &need, cancel, Late::Wait, |_| Vec::new(), require)?;
     let mut rows = usage(&named.batch, &named.symbols).into_wire();
     let by_self = request.order() == v1::TopOrder::Self_;
     rows.sort_by(|a, b| {

@@ -1,17 +1,18 @@
-//! Whether batches can be stored, for gRPC health checks. While they cannot, the disk is tried again.
+//! Whether batches can be stored, for gRPC health checks. While they cannot, the store is tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use fleetprof_proto::v1::{
     ingest_service_server::IngestServiceServer, object_service_server::ObjectServiceServer,
     query_service_server::QueryServiceServer,
 };
+use fleetprof_store::ProfileStore;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{error, info};
 
-use crate::{ingest::Ingest, objects::Objects, query::QueryApi, store::Store};
+use crate::{ingest::Ingest, objects::Objects, query::QueryApi};
 
 /// How often the store is asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,15 +28,13 @@ pub(super) async fn begin(reporter: &HealthReporter) {
 /// Keeps the state up to date until `stop` fires: ingest, and the server as a whole, serve only while
 /// batches can be stored.
 pub(super) async fn watch(
-    store: Arc<dyn Store>,
+    store: ProfileStore,
     reporter: HealthReporter,
     stop: CancellationToken,
 ) {
     let mut ready = None;
     loop {
-        let asking = store.clone();
-        let state = tokio::task::spawn_blocking(move || asking.check()).await;
-        let state = state.unwrap_or_else(|_| Err("the store could not be asked".to_owned()));
+        let state = store.check().await;
         if ready != Some(state.is_ok()) {
             match &state {
                 Ok(()) => info!("ready"),

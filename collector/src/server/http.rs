@@ -1,7 +1,5 @@
 //! Plain HTTP: what people, probes, Prometheus and `go tool pprof` ask.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::State,
@@ -10,13 +8,14 @@ use axum::{
     routing::get,
 };
 
+use fleetprof_store::ProfileStore;
+
 use super::{profile_of_service, self_profile};
 use crate::{
     clock,
     metrics::{Levels, Metrics},
     objects::{Catalog, Wants},
     query::Queries,
-    store::Store,
 };
 
 const INDEX: &str = "fleetprof-collector
@@ -39,7 +38,7 @@ On the command line: fleetprof --collector http://HOST:PORT services
 #[derive(Clone)]
 pub(super) struct Web {
     pub queries: Queries,
-    store: Arc<dyn Store>,
+    store: ProfileStore,
     catalog: Catalog,
     wants: Wants,
     metrics: Metrics,
@@ -51,7 +50,7 @@ pub(super) struct Web {
 impl Web {
     pub(super) fn new(
         queries: Queries,
-        store: Arc<dyn Store>,
+        store: ProfileStore,
         catalog: Catalog,
         wants: Wants,
         metrics: Metrics,
@@ -59,15 +58,17 @@ impl Web {
         Self { queries, store, catalog, wants, metrics, start_unix_nanos: clock::unix_nanos() }
     }
 
-    /// Blocks: the store may try the disk.
-    fn levels(&self) -> Levels {
-        let (store, objects) = (self.store.status(), self.catalog.status());
+    /// While the store cannot be asked, its levels are those of an empty one, and it is not ready.
+    async fn levels(&self) -> Levels {
+        let ready = self.store.check().await.is_ok();
+        let store = self.store.status().await.unwrap_or_default();
+        let objects = self.catalog.status();
         Levels {
             store_batches: store.batches,
             store_samples: store.samples,
             store_bytes: store.bytes,
-            store_damaged: store.damaged.len() as u64,
-            ready: self.store.check().is_ok(),
+            store_damaged: store.damaged,
+            ready,
             objects_stored: objects.stored,
             objects_wanted: self.wants.len() as u64,
             objects_waiting: objects.waiting,
@@ -103,17 +104,17 @@ pub(super) async fn fallback(uri: Uri, headers: HeaderMap) -> Response {
 }
 
 async fn readyz(State(web): State<Web>) -> Response {
-    match tokio::task::spawn_blocking(move || web.store.check()).await {
-        Ok(Ok(())) => "ready\n".into_response(),
-        Ok(Err(reason)) => {
+    match web.store.check().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 async fn metrics(State(web): State<Web>) -> Response {
-    let render = move || web.metrics.render(&web.levels());
+    let levels = web.levels().await;
+    let render = move || web.metrics.render(&levels);
     match tokio::task::spawn_blocking(render).await {
         Ok(Ok(text)) => {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

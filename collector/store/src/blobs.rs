@@ -1,7 +1,7 @@
 //! Files in an object store: written once, whole and durable, checked by size and checksum when they are
 //! read, and removed.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -53,7 +53,13 @@ pub enum BlobError {
         /// Where.
         store: Arc<str>,
         /// What the store says.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
+    },
+    /// The file system is full.
+    #[error("no space left in {store}: free some, or move --data-dir to a larger file system")]
+    Full {
+        /// Where.
+        store: Arc<str>,
     },
     /// The file is gone, or is another than was written.
     #[error("{path} in {store} {what}")]
@@ -65,6 +71,19 @@ pub enum BlobError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// Whether the cause of a failure is a lack of space.
+fn is_full(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 // === impl Blobs ===
@@ -122,6 +141,17 @@ impl Blobs {
         Ok(blob)
     }
 
+    /// Writes a file and removes it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn try_write(&self) -> Result<(), BlobError> {
+        let path = format!("probe/{:016x}", fastrand::u64(..));
+        // As much as a small batch: a full disk may have room for a few bytes.
+        self.put(&path, vec![0; 256 << 10].into()).await?;
+        self.delete(vec![path]).await
+    }
+
     /// A whole file, compared with what was written.
     ///
     /// # Errors
@@ -150,6 +180,40 @@ impl Blobs {
             return Err(self.damaged(path, what));
         }
         Ok(bytes)
+    }
+
+    /// Where files are, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes a small file unless it is there: of several who do so at once, one succeeds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), BlobError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let location = BlobPath::from(path);
+        match self.store.put_opts(&location, PutPayload::from(bytes), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(source) => Err(self.error("write", path, source)),
+        }
+    }
+
+    /// A small file of which nothing is known; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn small(&self, path: &str) -> Result<Option<Bytes>, BlobError> {
+        let got = match self.store.get(&BlobPath::from(path)).await {
+            Ok(got) => got.bytes().await,
+            Err(error) => Err(error),
+        };
+        match got {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.error("read", path, source)),
+        }
     }
 
     /// Removes files; one that is not there is no error.
@@ -184,6 +248,10 @@ impl Blobs {
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
+        if is_full(&source) {
+            return BlobError::Full { store: self.name.clone() };
+        }
+        let source = Box::new(source);
         BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
     }
 

@@ -8,14 +8,35 @@
 //! [`Table`] is samples in memory; [`Blobs`] holds files; the catalog knows which there are and which
 //! batches they hold.
 
+mod append;
 mod blobs;
 mod catalog;
+mod compact;
+mod error;
+mod format;
 mod level;
+mod names;
+mod plan;
+mod read;
+mod retain;
+mod spans;
+mod store;
 mod table;
 
+pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Listed};
 pub use catalog::{
-    Blob, Committed, Delivery, FileId, FileQuery, FileRow, Instance, NewFile, ServiceSum,
+    Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
+    FileRow, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
+};
+pub use compact::{Job, MergeLimits, Merged};
+pub use error::StoreError;
+pub use format::{
+    Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
 };
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
+pub use names::Namer;
+pub use plan::{Piece, ReadPlan, Wish, choose};
+pub use retain::{Ages, Removed, Retention};
+pub use store::ProfileStore;
 pub use table::{Kept, Row, Table, TableBuilder};

@@ -62,6 +62,31 @@ impl Table {
         self.code.origin_labels(origin as usize).collect()
     }
 
+    /// Adds the samples to a batch, whatever their windows. `select` is asked once for each set of
+    /// labels, and answers those to keep, or `None` to leave its samples out. Returns the number of
+    /// samples added.
+    pub fn add_to(
+        &self,
+        batch: &mut BatchBuilder,
+        mut select: impl FnMut(&BTreeMap<&str, &str>) -> Option<Kept>,
+    ) -> u64 {
+        let origins: Vec<Option<OriginIndex>> = (0..self.code.origin_count())
+            .map(|origin| {
+                let kept = select(&self.code.origin_labels(origin).collect())?;
+                Some(batch.origin(kept.iter().map(|(name, value)| (&**name, &**value))))
+            })
+            .collect();
+        let mut translation = Translation::new(&self.code);
+        let mut added = 0_u64;
+        for row in &self.rows {
+            let Some(origin) = origins[row.origin as usize] else { continue };
+            let stack = translation.stack(batch, row.stack as usize);
+            batch.add(origin, stack, row.result, row.samples, row.nanos);
+            added = added.saturating_add(row.samples);
+        }
+        added
+    }
+
     /// Number of samples.
     pub fn samples(&self) -> u64 {
         self.rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.samples))
@@ -126,7 +151,13 @@ impl TableBuilder {
         added
     }
 
-    fn add(
+    /// The code that rows refer to, for [`Self::add`].
+    pub(crate) fn code(&mut self) -> &mut BatchBuilder {
+        &mut self.code
+    }
+
+    /// Adds samples, and CPU time in nanoseconds. Origin and stack are of [`Self::code`].
+    pub(crate) fn add(
         &mut self,
         origin: OriginIndex,
         stack: StackIndex,

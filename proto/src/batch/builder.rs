@@ -1,7 +1,9 @@
 //! Makes a batch by interning: every distinct string, object, frame, stack and origin is stored
 //! once, and samples are counted per (origin, stack, result) by full equality.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 use super::Batch;
 use crate::{

@@ -1,6 +1,8 @@
 //! Merges batches into one: the same code and stacks of many hosts and windows become one row.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use super::{Batch, BatchBuilder, FrameIndex, ObjectIndex, OriginIndex, StackIndex, Window};
 use crate::v1;

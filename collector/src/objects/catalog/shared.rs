@@ -11,7 +11,7 @@ use super::{
     files::{Format, Kept},
     tables::{NamesOf, ToConvert},
 };
-use crate::store::write_whole;
+use crate::durable::write_whole;
 
 /// What the debug information of a new file needs parts of.
 pub(super) fn named_by(file: &Path, format: Format) -> Option<BuildId> {

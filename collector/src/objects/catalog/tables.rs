@@ -18,7 +18,7 @@ use super::{
     files::{Format, Kept},
     shared::id_of_shared,
 };
-use crate::store::write_whole;
+use crate::durable::write_whole;
 
 /// Longest reason that is kept, bytes.
 const MAX_REASON_BYTES: usize = 1024;

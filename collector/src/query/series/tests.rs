@@ -39,7 +39,7 @@ proptest! {
         let mut total = 0;
         for (at, window, nanos) in &batches {
             builder.widen(window * SECOND);
-            builder.add(Vec::new(), at * SECOND, *nanos, 1).expect("few points");
+            builder.add(&[], at * SECOND, *nanos, 1).expect("few points");
             total += nanos;
         }
         let width = builder.step;

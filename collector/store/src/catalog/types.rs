@@ -123,14 +123,90 @@ pub struct Instance {
 /// in a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileQuery<'a> {
-    /// Of this level.
-    pub level: Level,
+    /// Of this level; `None`: of all, as of one moment.
+    pub level: Option<Level>,
     /// Overlapping this range, Unix nanoseconds, the end exclusive.
     pub range: (i64, i64),
     /// With samples of this service.
     pub service: Option<&'a str>,
     /// Only those that are (or are not) in the next level, too.
     pub rolled: Option<bool>,
+}
+
+/// What becomes of the inputs when files are made of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// Few large ones of the same level take the place of many small ones, which are retired.
+    Merge {
+        /// Whether the samples of the inputs, and so those of the outputs, are in the next level, too.
+        rolled: bool,
+    },
+    /// The same samples in the next level; the inputs stay, marked as rolled.
+    Roll,
+}
+
+/// Which files of a level are to be expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expire<'a> {
+    /// Those that hold this service and, by design, no other.
+    Service(&'a str),
+    /// All but those that hold one of these services and, by design, no other.
+    Except(&'a [&'a str]),
+}
+
+/// Permission to do a piece of work that only one should do at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Of what.
+    pub name: String,
+    /// Who has it.
+    pub holder: String,
+    /// When it ends unless it is renewed, Unix nanoseconds.
+    pub expires: i64,
+}
+
+/// What a catalog has, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogStatus {
+    /// Live files.
+    pub files: u64,
+    /// Batches taken over, those that retention removed included.
+    pub batches: u64,
+    /// Samples that can be queried: each counts once, at the coarsest level that it is in.
+    pub samples: u64,
+    /// Size of all live files.
+    pub bytes: u64,
+    /// From the earliest start to the latest end of live files, Unix nanoseconds; `None`: no files.
+    pub window: Option<(i64, i64)>,
+    /// Live files that are damaged; they count in `files` and `bytes`, not in `samples`.
+    pub damaged: u64,
+    /// Files that are retired and still known.
+    pub retired: u64,
+    /// Size of those.
+    pub retired_bytes: u64,
+    /// The live ones by level, finest first; levels without files included.
+    pub levels: Vec<LevelStatus>,
+}
+
+/// Live files of one level, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelStatus {
+    /// Which.
+    pub level: Level,
+    /// How many.
+    pub files: u64,
+    /// Those among them whose samples are in the next level, too.
+    pub rolled: u64,
+    /// Those among them that are damaged.
+    pub damaged: u64,
+    /// Samples in those that are not damaged.
+    pub samples: u64,
+    /// Samples in those that are neither damaged nor rolled.
+    pub unrolled_samples: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// From the earliest start to the latest end, Unix nanoseconds.
+    pub window: Option<(i64, i64)>,
 }
 
 // === impl FileId ===

@@ -68,6 +68,10 @@ const COMPILERS: &[&str] = &[
     "_ZN1aIXsrN1b1cE1dEE1eEv\0_Z1fILi3ELb1EEvv\0_Z1fDTcl1gfp_EE\0_ZlsRSoRK1A\0_ZNO1A1fEv\0_RMC0INtC0AKj8_E\0_RYC0TC0",
     "_D3foo6__ctorMFNeAyaKiZC3foo1C\0_D1a__T1fVAyaa3_686921VdeN1PN2TFNbiZvX1gZQbFHiAhDxFMPiZvXv\0_D1a1fFHiiHQeQgZv",
     "_D1a__T1fS_D1a1gFiZvVS1a1PS2i1nVHiiA1i1i2VwwZ1fMyFNkMG4iNhG4fB2iaYv.part.0\0_DThn16_3foo6__initZ\0_D3fooMQb",
+    "$s1a1bV1c1d_yAC_SiztYaKFTY0_\0$S1a1bCfD\0_T01a1bC1cyAC1d_tFTo\0$e1a1bV007ber_goaSivgZ\0$s1a1byyF1cL_VMa",
+    "$sSaySiGSayxGSHsSHRzlWl\0$s1a1bVAA1cA2aDP1dyyFTW\0$s1a1byyFyyXEfU_TA\0$sxIegr_SSs5Error_pIegozo_lTRTATQ0_",
+    "$s1a1byyxSTRzSi7ElementRtzlFSaySiG_Tg5Tf4dgX_n\0$s1a1byySiF3$sxTf3pfpi1_n\0$s1a1bSDySSyXlSgGvMTj.cold.1",
+    "$s1a1byyxxQpRvzlF\0$sSTsE1ayyyqd__ScMYcclF\0$s1a1bQryFQOy_Qo_D\0$sxz_Bi32__lXXWOe\0$s1a1bV1cSivpACTK",
 ];
 
 /// Of `/proc/PID`.

@@ -1,0 +1,291 @@
+//! Rows of files: written, and found again.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{
+    database::{Database, Transaction},
+    error::CatalogError,
+    number::{column, stored},
+    spans,
+    sql::{MAX_PARAMETERS, Statement},
+    types::{Blob, FileId, FileQuery, FileRow, NewFile, ServiceSum},
+};
+use crate::level::{DAY, Level};
+
+/// A file has no data further from the span of its bucket than this: the middle of each batch is in
+/// it, and no batch covers more than a day. By this the index of buckets serves queries for ranges.
+const REACH: i64 = DAY;
+
+const COLUMNS: &str = "id, level, bucket, service, samples_path, samples_bytes, samples_crc, \
+     stacks_path, stacks_bytes, stacks_crc, row_count, batches, samples, spans, rolled, created, damaged";
+
+/// A new file, checked and in the form of its row.
+pub(super) struct Encoded<'a> {
+    file: &'a NewFile,
+    spans: Vec<u8>,
+}
+
+// === impl Encoded ===
+
+impl<'a> Encoded<'a> {
+    /// Checks what is to be written.
+    ///
+    /// # Errors
+    /// When a file contradicts itself.
+    pub(super) fn all(files: &'a [NewFile]) -> Result<Vec<Self>, CatalogError> {
+        files.iter().map(Self::new).collect()
+    }
+
+    fn new(file: &'a NewFile) -> Result<Self, CatalogError> {
+        let refused = |why: &str| CatalogError::Refused(format!("file {}: {why}", file.id));
+        let spans = spans::encode(&file.spans).map_err(refused)?;
+        let (start, end) = file.range();
+        let (first, last) = (file.bucket - REACH, file.bucket + file.level.span() + REACH);
+        if start < first || end > last {
+            return Err(refused("its data are more than a day away from its bucket"));
+        }
+        if file.services.is_empty() {
+            return Err(refused("it has no service"));
+        }
+        let names: HashSet<_> = file.services.iter().map(|sum| &sum.service).collect();
+        if names.len() != file.services.len() {
+            return Err(refused("a service stands in it twice"));
+        }
+        // PostgreSQL's text cannot hold one.
+        if names.iter().any(|name| name.contains('\0')) {
+            return Err(refused("the name of a service has a NUL character"));
+        }
+        if file.service.as_ref().is_some_and(|only| names.len() > 1 || !names.contains(only)) {
+            return Err(refused("it is said to hold one service, and holds another"));
+        }
+        Ok(Self { file, spans })
+    }
+}
+
+/// Writes rows of files and their services.
+pub(super) async fn insert(
+    transaction: &mut Transaction<'_>,
+    files: &[Encoded<'_>],
+    rolled: bool,
+    now: i64,
+) -> Result<(), CatalogError> {
+    const PARAMETERS: usize = 19;
+    for chunk in files.chunks(MAX_PARAMETERS / PARAMETERS) {
+        let numbers = chunk.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
+        let statement = Statement::new(
+            "INSERT INTO files (id, level, bucket, range_start, range_end, samples_bytes, samples_crc, \
+             stacks_bytes, stacks_crc, row_count, batches, samples, bytes, rolled, created, service, \
+             samples_path, stacks_path, spans) VALUES ",
+        );
+        let rows = chunk.iter().zip(numbers);
+        let statement = statement.rows(rows, |values, (encoded, numbers)| {
+            for number in numbers {
+                values.bind(number);
+            }
+            let file = encoded.file;
+            values.bind(i64::from(rolled)).bind(now).bind(file.service.clone());
+            values.bind(file.samples.path.clone()).bind(file.stacks.path.clone());
+            values.bind(encoded.spans.clone());
+        });
+        transaction.execute(statement).await?;
+    }
+    insert_services(transaction, files).await
+}
+
+/// The first 13 columns of a file's row.
+fn numbers(encoded: &Encoded<'_>) -> Result<[i64; 13], CatalogError> {
+    let file = encoded.file;
+    let (start, end) = file.range();
+    let count = |value, what| stored(value, || format!("{what} of file {}", file.id));
+    Ok([
+        file.id.number(),
+        file.level.number(),
+        file.bucket,
+        start,
+        end,
+        count(file.samples.bytes, "size of the samples")?,
+        file.samples.crc32c.into(),
+        count(file.stacks.bytes, "size of the stacks")?,
+        file.stacks.crc32c.into(),
+        count(file.rows, "number of rows")?,
+        count(file.batches, "number of batches")?,
+        count(file.sample_count(), "number of samples")?,
+        count(file.bytes(), "size")?,
+    ])
+}
+
+async fn insert_services(
+    transaction: &mut Transaction<'_>,
+    files: &[Encoded<'_>],
+) -> Result<(), CatalogError> {
+    const PARAMETERS: usize = 6;
+    let mut rows = Vec::new();
+    for Encoded { file, .. } in files {
+        for sum in &file.services {
+            let what = |what| move || format!("{what} of {} in file {}", sum.service, file.id);
+            let samples = stored(sum.samples, what("number of samples"))?;
+            rows.push((file, sum, samples, stored(sum.nanos, what("CPU time"))?));
+        }
+    }
+    for chunk in rows.chunks(MAX_PARAMETERS / PARAMETERS) {
+        let statement = Statement::new(
+            "INSERT INTO file_services (file, service, level, bucket, samples, nanos) VALUES ",
+        );
+        let statement = statement.rows(chunk, |values, (file, sum, samples, nanos)| {
+            values.bind(file.id.number()).bind(sum.service.clone());
+            values.bind(file.level.number()).bind(file.bucket).bind(*samples).bind(*nanos);
+        });
+        transaction.execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// Live files that a query asks for.
+pub(super) fn queried(query: &FileQuery<'_>) -> Statement {
+    let (start, end) = query.range;
+    let span = query.level.map_or(DAY, Level::span);
+    let first = start.saturating_sub(span).saturating_sub(REACH);
+    let last = end.saturating_add(REACH);
+    let buckets = |statement: Statement| {
+        // The levels are listed even where all are wanted: the indices begin with them.
+        let levels = Level::ALL.into_iter().filter(|it| query.level.is_none_or(|of| of == *it));
+        let statement = statement.push("level IN ").list(levels.map(Level::number));
+        statement.push(" AND bucket >= ").bind(first).push(" AND bucket <= ").bind(last)
+    };
+    let statement = match query.service {
+        None => buckets(Statement::new(&format!("SELECT {COLUMNS} FROM files WHERE "))),
+        // MATERIALIZED, CROSS JOIN (of which SQLite keeps the order) and no second look at buckets: the
+        // service's files are found once, then each by its id. Before PostgreSQL has gathered statistics
+        // it may otherwise look for them again for each file of the range: seconds for 50,000.
+        Some(service) => {
+            let wanted =
+                "WITH wanted AS MATERIALIZED (SELECT file FROM file_services WHERE service = ";
+            let wanted = Statement::new(wanted).bind(service.to_owned()).push(" AND ");
+            let select = format!(") SELECT {COLUMNS} FROM wanted CROSS JOIN files WHERE id = file");
+            buckets(wanted).push(&select)
+        }
+    };
+    let mut statement = statement
+        .push(" AND retired IS NULL AND range_start < ")
+        .bind(end)
+        .push(" AND range_end > ")
+        .bind(start);
+    if let Some(rolled) = query.rolled {
+        statement = statement.push(" AND rolled = ").bind(i64::from(rolled));
+    }
+    statement.push(" ORDER BY bucket, created, id")
+}
+
+/// Begins a statement for [`read`].
+pub(super) fn select(condition: &str) -> Statement {
+    Statement::new(&format!("SELECT {COLUMNS} FROM files WHERE {condition}"))
+}
+
+/// Files that a statement begun with [`select`] finds, in its order.
+///
+/// Their services come by a second statement. They never change, so the two fit together; a file that
+/// was forgotten between them is left out.
+pub(super) async fn read(
+    database: &Database,
+    action: &'static str,
+    statement: Statement,
+) -> Result<Vec<FileRow>, CatalogError> {
+    let rows = database.read(action, statement).await?;
+    let mut files = Vec::with_capacity(rows.len());
+    for row in &rows {
+        files.push(file(database, row)?);
+    }
+    let mut services = services(database, action, &files).await?;
+    files.retain_mut(|row| match services.remove(&row.file.id) {
+        Some(found) => {
+            row.file.services = found;
+            true
+        }
+        None => false,
+    });
+    Ok(files)
+}
+
+async fn services(
+    database: &Database,
+    action: &'static str,
+    files: &[FileRow],
+) -> Result<HashMap<FileId, Vec<ServiceSum>>, CatalogError> {
+    let mut services: HashMap<_, Vec<_>> = HashMap::with_capacity(files.len());
+    for chunk in files.chunks(MAX_PARAMETERS) {
+        let statement = Statement::new(
+            "SELECT file, service, samples, nanos FROM file_services WHERE file IN ",
+        );
+        let statement = statement.list(chunk.iter().map(|row| row.file.id.number()));
+        let statement = statement.push(" ORDER BY file, service");
+        for row in database.read(action, statement).await? {
+            let failed = |source| database.failed(action, source);
+            let service: String = row.try_get(1).map_err(failed)?;
+            let sum = ServiceSum {
+                service,
+                samples: column(database, &row, 2)?,
+                nanos: column(database, &row, 3)?,
+            };
+            let number = row.try_get(0).map_err(failed)?;
+            services.entry(id(database, number)?).or_default().push(sum);
+        }
+    }
+    Ok(services)
+}
+
+/// A row of [`COLUMNS`], as yet without services.
+fn file(database: &Database, row: &AnyRow) -> Result<FileRow, CatalogError> {
+    let failed = |source| database.failed("read files of", source);
+    let id = id(database, row.try_get(0).map_err(failed)?)?;
+    let damaged = |why: &str| database.damaged(format!("file {id}"), why);
+    let level = Level::from_number(row.try_get(1).map_err(failed)?);
+    let encoded: Vec<u8> = row.try_get(13).map_err(failed)?;
+    let blob = |at: usize| -> Result<Blob, CatalogError> {
+        let crc32c: i64 = row.try_get(at + 2).map_err(failed)?;
+        Ok(Blob {
+            path: row.try_get(at).map_err(failed)?,
+            bytes: column(database, row, at + 1)?,
+            crc32c: crc32c.try_into().map_err(|_| damaged("has a checksum that is none"))?,
+        })
+    };
+    let file = NewFile {
+        id,
+        level: level.ok_or_else(|| damaged("has an unknown level"))?,
+        bucket: row.try_get(2).map_err(failed)?,
+        service: row.try_get(3).map_err(failed)?,
+        samples: blob(4)?,
+        stacks: blob(7)?,
+        rows: column(database, row, 10)?,
+        batches: column(database, row, 11)?,
+        spans: spans::decode(&encoded).map_err(damaged)?,
+        services: Vec::new(),
+    };
+    let rolled: i64 = row.try_get(14).map_err(failed)?;
+    let created = row.try_get(15).map_err(failed)?;
+    Ok(FileRow { file, rolled: rolled != 0, created, damaged: row.try_get(16).map_err(failed)? })
+}
+
+pub(super) fn id(database: &Database, number: i64) -> Result<FileId, CatalogError> {
+    FileId::from_number(number)
+        .ok_or_else(|| database.damaged("the list of files", format!("has {number} as an id")))
+}
+
+/// Which of these files are known, retired ones included.
+pub(super) async fn known(
+    database: &Database,
+    ids: &[FileId],
+) -> Result<HashSet<FileId>, CatalogError> {
+    const ACTION: &str = "look up files in";
+    let mut known = HashSet::new();
+    for chunk in ids.chunks(MAX_PARAMETERS) {
+        let statement = Statement::new("SELECT id FROM files WHERE id IN ");
+        let statement = statement.list(chunk.iter().map(|id| id.number()));
+        for row in database.read(ACTION, statement).await? {
+            let number = row.try_get(0).map_err(|source| database.failed(ACTION, source))?;
+            known.insert(id(database, number)?);
+        }
+    }
+    Ok(known)
+}

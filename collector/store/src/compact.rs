@@ -1,0 +1,198 @@
+//! Merging: files of a moment into larger ones, and into coarser levels.
+//!
+//! Any collector may do it, several at a time: leases keep them from doing the same work, and a change
+//! is one transaction that finds its inputs as they were or does nothing. A collector that dies leaves
+//! files that nobody knows, which the sweep removes; another one begins anew.
+
+mod jobs;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tracing::{debug, warn};
+
+use crate::{
+    catalog::{FileId, FileQuery, FileRow, NewFile, Replace},
+    error::StoreError,
+    format::Wanted,
+    level::{DAY, HOUR, Level},
+    names::Namer,
+    plan::Piece,
+    store::{Place, ProfileStore},
+    table::{Table, TableBuilder},
+};
+
+pub use jobs::{Job, MergeLimits};
+
+/// How long a worker may be silent before others take over its hour or day.
+const LEASE: Duration = Duration::from_secs(300);
+
+/// What a round of merging did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Jobs that were done.
+    pub jobs: u64,
+    /// Jobs that somebody else did meanwhile, or whose inputs turned out to be damaged.
+    pub lost: u64,
+    /// Rows of samples read.
+    pub rows: u64,
+}
+
+// === impl ProfileStore ===
+
+impl ProfileStore {
+    /// Does what merging there is to do now. `worker` names this process to others; `stop` is asked
+    /// between jobs.
+    ///
+    /// # Errors
+    /// When the catalog or the object store fails. What is done by then stays.
+    pub async fn merge(
+        &self,
+        worker: &str,
+        limits: &MergeLimits,
+        namer: Option<Arc<dyn Namer>>,
+        stop: impl Fn() -> bool,
+    ) -> Result<Merged, StoreError> {
+        let mut merged = Merged::default();
+        let files = self.files_to_merge().await?;
+        for job in jobs::due(&files, self.now(), limits) {
+            if stop() {
+                break;
+            }
+            let name = format!("merge/{}/{}", job.place(), job.bucket());
+            let Some(lease) = self.catalog.lease(&name, worker, LEASE, self.now()).await? else {
+                continue;
+            };
+            debug!(name, files = job.inputs().len(), "merging");
+            merged.rows += job.inputs().iter().map(|row| row.file.rows).sum::<u64>();
+            let done = self.run(&job, namer.clone()).await;
+            self.catalog.release(&lease).await?;
+            match done {
+                Ok(true) => merged.jobs += 1,
+                Ok(false) => merged.lost += 1,
+                // The file is quarantined: the next round does without it.
+                Err(error) if error.is_damage() => {
+                    warn!(%error, "cannot merge a damaged file");
+                    merged.lost += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Files that may have something to be done about: those that are not in the next level, and recent
+    /// ones, which may be small.
+    async fn files_to_merge(&self) -> Result<Vec<FileRow>, StoreError> {
+        let now = self.now();
+        let always = (i64::MIN, i64::MAX);
+        let recent = |span: i64| (now.saturating_sub(span), i64::MAX);
+        let mut files = Vec::new();
+        for (level, range, rolled) in [
+            (Level::Fine, always, Some(false)),
+            (Level::Fine, recent(3 * HOUR), Some(true)),
+            (Level::Hourly, always, Some(false)),
+            (Level::Daily, recent(3 * DAY), None),
+        ] {
+            let query = FileQuery { level: Some(level), range, service: None, rolled };
+            files.extend(self.catalog.files(&query).await?);
+        }
+        Ok(files)
+    }
+
+    /// Does one job; `false` when somebody else was faster.
+    async fn run(&self, job: &Job, namer: Option<Arc<dyn Namer>>) -> Result<bool, StoreError> {
+        let mut outputs = Vec::new();
+        for service in job.services() {
+            if let Some(file) = self.merge_one(job, service, namer.clone()).await? {
+                outputs.push(file);
+            }
+        }
+        self.finish(job, outputs).await
+    }
+
+    async fn finish(&self, job: &Job, outputs: Vec<NewFile>) -> Result<bool, StoreError> {
+        let inputs: Vec<FileId> = job.inputs().iter().map(|row| row.file.id).collect();
+        let how = match job {
+            Job::Merge { rolled, .. } => Replace::Merge { rolled: *rolled },
+            Job::Roll { .. } => Replace::Roll,
+        };
+        let done = self.catalog.replace(&inputs, &outputs, how, self.now()).await?;
+        if !done {
+            self.discard(&outputs).await;
+        }
+        Ok(done)
+    }
+
+    /// One output of a job: of one service, or of all.
+    async fn merge_one(
+        &self,
+        job: &Job,
+        service: Option<String>,
+        namer: Option<Arc<dyn Namer>>,
+    ) -> Result<Option<NewFile>, StoreError> {
+        let level = job.level();
+        let wanted = Wanted {
+            service: service.clone(),
+            labels: level.labels().map(|kept| kept.iter().map(|name| (*name).to_owned()).collect()),
+            range: None,
+            stacks: true,
+        };
+        let mut builder = TableBuilder::new();
+        let mut batches = 0;
+        for row in job.inputs() {
+            let has = |service: &String| row.file.services.iter().any(|it| it.service == *service);
+            if service.as_ref().is_some_and(|service| !has(service)) {
+                continue;
+            }
+            batches += row.file.batches;
+            let piece = Piece { file: row.clone(), range: (i64::MIN, i64::MAX) };
+            let table = self.read(&piece, wanted.clone()).await?;
+            builder = self.compute(move || add(builder, &table, level)).await?;
+        }
+        if builder.is_empty() {
+            return Ok(None);
+        }
+        let table = self.compute(move || builder.finish()).await?;
+        // Batches are counted where they are whole.
+        let batches = if service.is_none() { batches } else { 0 };
+        let place = Place { level, bucket: job.bucket(), service, batches };
+        let mut file = self.write_table(place, table, namer).await?;
+        if level != Level::Fine {
+            // Rows of a minute or an hour do not say when in it there were data.
+            file.spans = spans(job.inputs(), file.service.as_deref());
+        }
+        Ok(Some(file))
+    }
+}
+
+fn add(mut builder: TableBuilder, table: &Table, level: Level) -> TableBuilder {
+    let kept = |labels: &std::collections::BTreeMap<&str, &str>| {
+        let kept = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Some(kept.collect())
+    };
+    builder.add_table(table, kept, |window| Some(level.window(window)));
+    builder
+}
+
+/// The spans of files together, at most some hundred: the shortest gaps are closed first.
+fn spans(files: &[FileRow], service: Option<&str>) -> Vec<(i64, i64)> {
+    let has = |row: &&FileRow| {
+        service.is_none_or(|name| row.file.services.iter().any(|it| it.service == name))
+    };
+    let spans = files.iter().filter(has).flat_map(|row| row.file.spans.iter().copied());
+    crate::spans::union(spans.collect())
+}
+
+// === impl Job ===
+
+impl Job {
+    /// What each output holds: a service of its own, or (`None`) everything.
+    fn services(&self) -> Vec<Option<String>> {
+        if !self.splits() {
+            return vec![None];
+        }
+        let services = self.inputs().iter().flat_map(|row| &row.file.services);
+        let services: BTreeSet<&String> = services.map(|sum| &sum.service).collect();
+        services.into_iter().map(|service| Some(service.clone())).collect()
+    }
+}

@@ -1,0 +1,145 @@
+//! The pair of Parquet files that samples are kept in: what is written, and how it is read back.
+//!
+//! Pure: bytes in, bytes out. What the columns mean: `docs/adr/008-storage.md`; how others query them:
+//! `docs/tables.md`. Files come back from storage that others can write to, so everything in them is
+//! checked: sizes before memory is taken, numbers before they are used as indices, and the whole by a
+//! checksum, see [`seal`].
+
+mod order;
+mod read;
+mod schema;
+mod seal;
+mod strings;
+mod write;
+
+use bytes::Bytes;
+use fleetprof_proto::{batch::Window, symbol::Line};
+use thiserror::Error;
+
+use crate::{catalog::ServiceSum, table::Table};
+
+pub use read::Reader;
+pub use write::encode;
+
+/// The format written here, and the newest that is read.
+pub const FORMAT: u32 = 1;
+
+/// A pair of files, and what a catalog is told of it.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// `ID.samples.parquet`.
+    pub samples: Bytes,
+    /// `ID.stacks.parquet`.
+    pub stacks: Bytes,
+    /// Rows of samples.
+    pub rows: u64,
+    /// The services in it, by name.
+    pub services: Vec<ServiceSum>,
+    /// Disjoint spans of time for which it has data, in order, Unix nanoseconds, the end exclusive;
+    /// whole microseconds. Empty only without rows.
+    pub spans: Vec<(i64, i64)>,
+}
+
+/// Names of code, as far as somebody knows them.
+pub trait Names {
+    /// The lines of a frame row of the table's code, innermost first; `None` or empty when there are none.
+    fn lines(&self, frame: usize) -> Option<&[Line]>;
+}
+
+/// What of a pair of files is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only samples of this service.
+    pub service: Option<String>,
+    /// Only these labels are read and kept; `None`: all. Samples that have become equal are added up.
+    pub labels: Option<Vec<String>>,
+    /// Only samples whose window has its middle in this range, Unix nanoseconds, the end exclusive.
+    pub range: Option<(i64, i64)>,
+    /// Whether stacks are wanted. If not, every sample gets the empty stack, and no stacks are needed.
+    pub stacks: bool,
+}
+
+/// Samples cannot be written, or files cannot be read.
+#[derive(Debug, Error)]
+pub enum FormatError {
+    /// A number in the table has no place in the files.
+    #[error("{what} {value} cannot be stored")]
+    Unstorable {
+        /// Of what.
+        what: &'static str,
+        /// Which.
+        value: i128,
+    },
+    /// Writing failed.
+    #[error("cannot write Parquet: {0}")]
+    Write(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A later fleetprof wrote it.
+    #[error("the {file} file has format {found}, this fleetprof reads up to {FORMAT}: upgrade it")]
+    Newer {
+        /// Which of the two.
+        file: &'static str,
+        /// Its format.
+        found: u32,
+    },
+    /// It is not such a file, or not any more.
+    #[error("the {file} file is damaged, or not one of fleetprof's: {what}")]
+    Damaged {
+        /// Which of the two.
+        file: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// Stacks are wanted and the file with them was not given.
+    #[error("stacks are wanted, and only the samples file is there")]
+    NoStacks,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// All that is there.
+    pub fn all() -> Self {
+        Self { service: None, labels: None, range: None, stacks: true }
+    }
+}
+
+// === impl FormatError ===
+
+impl FormatError {
+    fn write(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Write(source.into())
+    }
+}
+
+/// Reads a pair of files.
+///
+/// # Errors
+/// When a file is damaged, of a newer format, or missing though it is needed.
+pub fn decode(
+    samples: Bytes,
+    stacks: Option<Bytes>,
+    wanted: &Wanted,
+) -> Result<Table, FormatError> {
+    let mut builder = crate::table::TableBuilder::new();
+    let mut reader = Reader::new(samples, stacks, wanted)?;
+    while reader.read_group(&mut builder)?.is_some() {}
+    Ok(builder.finish())
+}
+
+/// The window that one gets by being stored, for files have microseconds: the start is rounded down and
+/// the end up, so that it stays a span. `None` when its end is past the last instant there is.
+pub fn stored_window(window: Window) -> Option<Window> {
+    let (start, end) = micros(window);
+    Some(Window {
+        start_unix_nanos: start.checked_mul(1000)?,
+        end_unix_nanos: end.checked_mul(1000)?,
+    })
+}
+
+/// Start and end as they stand in files, microseconds.
+fn micros(window: Window) -> (i64, i64) {
+    let start = window.start_unix_nanos.div_euclid(1000);
+    let end = window.end_unix_nanos;
+    let end = end.div_euclid(1000) + i64::from(end.rem_euclid(1000) != 0);
+    (start, end)
+}

@@ -1,0 +1,235 @@
+//! A Parquet file in memory that may not be what it was.
+
+use std::io::{Cursor, Read as _};
+
+use arrow_schema::SchemaRef;
+use bytes::{Buf as _, Bytes, buf::Reader};
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder,
+        },
+    },
+    errors::ParquetError,
+    file::{
+        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+        statistics::Statistics,
+    },
+};
+
+use crate::{
+    catalog::FileId,
+    format::{
+        FORMAT, FormatError,
+        schema::{FILE_ID_KEY, FORMAT_KEY},
+        seal,
+    },
+};
+
+/// Rows that are in memory at a time.
+const BATCH_ROWS: usize = 16 << 10;
+/// Most rows of a row group; written are not more than 128 Ki and one stack.
+const MAX_GROUP_ROWS: i64 = 4 << 20;
+/// Most rows of a file: a short one may claim many.
+const MAX_ROWS: i64 = 1 << 28;
+/// Largest page, bytes without compression: ten times what is written.
+const MAX_PAGE_BYTES: u64 = 40 << 20;
+
+/// One of the two files.
+#[derive(Debug)]
+pub(super) struct File {
+    name: &'static str,
+    pages: Pages,
+    metadata: ArrowReaderMetadata,
+    id: FileId,
+}
+
+/// The bytes of a file, as Parquet's reader gets them: no page may be larger than it should be.
+#[derive(Clone, Debug)]
+struct Pages(Bytes);
+
+// === impl File ===
+
+impl File {
+    /// Opens a file: its checksum, format and columns are right then.
+    pub(super) fn open(
+        name: &'static str,
+        bytes: Bytes,
+        schema: SchemaRef,
+    ) -> Result<Self, FormatError> {
+        let damaged = |what: String| FormatError::Damaged { file: name, what };
+        seal::check(&bytes).map_err(|what| damaged(what.to_owned()))?;
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Skip)
+            .parse_and_finish(&bytes)
+            .map_err(|error| damaged(error.to_string()))?;
+        let text = |key: &str| {
+            let pairs = metadata.file_metadata().key_value_metadata()?;
+            pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+        };
+        let format: Option<u32> = text(FORMAT_KEY).and_then(|format| format.parse().ok());
+        match format {
+            Some(found) if found > FORMAT => {
+                return Err(FormatError::Newer { file: name, found });
+            }
+            Some(FORMAT) => {}
+            _ => return Err(damaged("it does not say its format".to_owned())),
+        }
+        let id = text(FILE_ID_KEY).and_then(|id| id.parse().ok()).and_then(FileId::from_number);
+        let id = id.ok_or_else(|| damaged("it does not say which pair it is of".to_owned()))?;
+        check_rows(&metadata).map_err(|what| damaged(what.to_owned()))?;
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        let metadata = ArrowReaderMetadata::try_new(metadata.into(), options)
+            .map_err(|error| damaged(error.to_string()))?;
+        Ok(Self { name, pages: Pages(bytes), metadata, id })
+    }
+
+    /// The pair it is of.
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Number of row groups.
+    pub(super) fn groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// An error of this file.
+    pub(super) fn damaged(&self, what: impl Into<String>) -> FormatError {
+        FormatError::Damaged { file: self.name, what: what.into() }
+    }
+
+    /// What is known of a column of a row group without reading it.
+    fn statistics(&self, group: usize, column: &str) -> Option<&Statistics> {
+        let columns = self.metadata.metadata().row_group(group).columns();
+        columns.iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
+    }
+
+    /// The least and the greatest number in a column of a row group, where known.
+    pub(super) fn bounds(&self, group: usize, column: &str) -> Option<(i64, i64)> {
+        match self.statistics(group, column)? {
+            Statistics::Int64(numbers) => Some((*numbers.min_opt()?, *numbers.max_opt()?)),
+            _ => None,
+        }
+    }
+
+    /// Whether a text may be in a column of a row group. Bounds may be shortened, and still are bounds.
+    pub(super) fn may_have(&self, group: usize, column: &str, text: &str) -> bool {
+        let Some(Statistics::ByteArray(texts)) = self.statistics(group, column) else {
+            return true;
+        };
+        let (Some(min), Some(max)) = (texts.min_opt(), texts.max_opt()) else { return true };
+        (min.data()..=max.data()).contains(&text.as_bytes())
+    }
+
+    /// Whether a column of a row group may have nulls.
+    pub(super) fn may_have_nulls(&self, group: usize, column: &str) -> bool {
+        self.statistics(group, column).and_then(Statistics::null_count_opt) != Some(0)
+    }
+
+    /// The rows of a row group, of these columns.
+    pub(super) fn batches<'a>(
+        &self,
+        group: usize,
+        columns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.pages.clone(),
+            self.metadata.clone(),
+        );
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+        let reader = builder
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build();
+        reader.map_err(|error| self.damaged(error.to_string()))
+    }
+}
+
+fn check_rows(metadata: &ParquetMetaData) -> Result<(), &'static str> {
+    let mut rows = 0;
+    for group in metadata.row_groups() {
+        if !(0..=MAX_GROUP_ROWS).contains(&group.num_rows()) {
+            return Err("a row group claims too many rows");
+        }
+        let numbers = |column: &ColumnChunkMetaData| {
+            let dictionary = column.dictionary_page_offset().unwrap_or_default();
+            [column.num_values(), column.compressed_size(), column.data_page_offset(), dictionary]
+        };
+        if group.columns().iter().flat_map(numbers).any(|number| number < 0) {
+            return Err("a column has a size or a place below zero");
+        }
+        rows += group.num_rows();
+        if rows > MAX_ROWS {
+            return Err("it claims too many rows");
+        }
+    }
+    if metadata.file_metadata().num_rows() != rows {
+        return Err("its row groups have other rows than it claims");
+    }
+    Ok(())
+}
+
+// === impl Pages ===
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = Reader<Bytes>;
+
+    /// The header of a page, and what follows. Memory is taken as the header says, so that is looked at
+    /// here first.
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        let start = usize::try_from(start).ok().filter(|start| *start < self.0.len());
+        let start =
+            start.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
+        match page_bytes(&self.0[start..]) {
+            Some(bytes) if bytes <= MAX_PAGE_BYTES => Ok(self.0.slice(start..).reader()),
+            _ => Err(ParquetError::General("a page is too large, or has no size".to_owned())),
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let start = usize::try_from(start).ok();
+        let range = start.and_then(|start| Some(start..start.checked_add(length)?));
+        match range.filter(|range| range.end <= self.0.len()) {
+            Some(range) => Ok(self.0.slice(range)),
+            None => Err(ParquetError::EOF("a page ends after the end".to_owned())),
+        }
+    }
+}
+
+/// The size without compression that a page's header claims: the second field of the structure, in
+/// Thrift's compact form. `None` when there is none, or it is negative.
+fn page_bytes(header: &[u8]) -> Option<u64> {
+    /// Field of type i32, with a number one above that of the field before.
+    const NEXT_I32: u8 = 0x15;
+    let mut header = Cursor::new(header);
+    let mut number = || {
+        let mut byte = [0];
+        header.read_exact(&mut byte).ok()?;
+        if byte[0] != NEXT_I32 {
+            return None;
+        }
+        let mut number = 0_u64;
+        for shift in (0..35).step_by(7) {
+            header.read_exact(&mut byte).ok()?;
+            number |= u64::from(byte[0] & 0x7f) << shift;
+            if byte[0] < 0x80 {
+                // Zigzag: odd ones are negative.
+                return (number & 1 == 0).then_some(number >> 1);
+            }
+        }
+        None
+    };
+    let _type = number()?;
+    number()
+}

@@ -1,0 +1,269 @@
+//! Reads stacks.
+//!
+//! They are in the order of their prefix tree, so each is compared with the one before, and only what
+//! differs is looked up.
+
+use arrow_array::{Array as _, BooleanArray, Int32Array, Int64Array, RecordBatch};
+use fleetprof_proto::{
+    batch::{BatchBuilder, FrameIndex, ObjectIndex, SourceName, StackIndex},
+    ids::{BuildId, ObjectKind},
+    v1,
+};
+use hashbrown::{HashMap, HashSet};
+
+use super::{
+    columns::{Columns, Text},
+    file::File,
+};
+use crate::format::{
+    FormatError,
+    schema::{build_id_of, kind_of, reason_of},
+};
+
+/// Which stacks are needed.
+pub(super) enum Needed {
+    /// All of the file.
+    All,
+    /// Those of these numbers.
+    These(HashSet<i64>),
+}
+
+/// Columns that all frames need.
+const ADDRESSES: [&str; 7] =
+    ["stack_id", "inlined", "module", "kind", "build_id", "offset", "reason"];
+/// Columns that only frames need that have their names from hosts.
+const NAMES: [&str; 3] = ["function", "file", "line"];
+
+/// Reads stacks: where each is in the builder.
+pub(super) fn read(
+    file: &File,
+    needed: &Needed,
+    builder: &mut BatchBuilder,
+) -> Result<HashMap<i64, StackIndex>, FormatError> {
+    let mut tree =
+        Tree { file, needed, builder, path: Vec::new(), at: 0, id: 0, found: HashMap::new() };
+    for group in 0..file.groups() {
+        if !needed.has_any(file.bounds(group, "stack_id")) {
+            continue;
+        }
+        let has_names = file.may_have_nulls(group, "offset");
+        let columns = ADDRESSES.into_iter().chain(NAMES.into_iter().filter(|_| has_names));
+        for rows in file.batches(group, columns)? {
+            let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
+            tree.add(&mut Rows::new(file, &rows, has_names)?)?;
+        }
+    }
+    tree.end_stack();
+    Ok(tree.found)
+}
+
+// === impl Needed ===
+
+impl Needed {
+    fn has(&self, id: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ids) => ids.contains(&id),
+        }
+    }
+
+    fn has_any(&self, bounds: Option<(i64, i64)>) -> bool {
+        match (self, bounds) {
+            (Self::These(ids), Some((first, last))) => {
+                // Whichever are fewer.
+                let width = last.saturating_sub(first);
+                if usize::try_from(width).is_ok_and(|width| width < ids.len()) {
+                    (first..=last).any(|id| ids.contains(&id))
+                } else {
+                    ids.iter().any(|id| (first..=last).contains(id))
+                }
+            }
+            _ => true,
+        }
+    }
+}
+
+/// What has been read.
+struct Tree<'a> {
+    file: &'a File,
+    needed: &'a Needed,
+    builder: &'a mut BatchBuilder,
+    /// A stack that was read, outermost frame first, and maybe longer than the current one.
+    path: Vec<Node>,
+    /// How many frames of it are those of the current stack.
+    at: usize,
+    /// The current stack; 0 before the first.
+    id: i64,
+    found: HashMap<i64, StackIndex>,
+}
+
+struct Node {
+    frame: Frame,
+    stack: StackIndex,
+}
+
+/// What makes a frame one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Address { object: ObjectIndex, offset: u64, reason: v1::UnresolvedReason },
+    Named(FrameIndex),
+}
+
+// === impl Tree ===
+
+impl Tree<'_> {
+    fn add(&mut self, rows: &mut Rows<'_>) -> Result<(), FormatError> {
+        let mut is_needed = self.id != 0 && self.needed.has(self.id);
+        for row in 0..rows.ids.len() {
+            let id = rows.ids[row];
+            if id != self.id {
+                if id < self.id {
+                    return Err(self.file.damaged("stacks are not in order"));
+                }
+                self.end_stack();
+                self.id = id;
+                is_needed = self.needed.has(id);
+            }
+            if is_needed && !rows.inlined.value(row) {
+                let frame = rows.frame(row, self.builder)?;
+                self.push(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a frame to the current stack.
+    fn push(&mut self, frame: Frame) {
+        if self.path.get(self.at).is_none_or(|node| node.frame != frame) {
+            self.path.truncate(self.at);
+            let parent = self.path.last().map_or(StackIndex::EMPTY, |node| node.stack);
+            let index = match frame {
+                Frame::Address { object, offset, reason } => {
+                    self.builder.frame(object, offset, reason)
+                }
+                Frame::Named(frame) => frame,
+            };
+            let stack = self.builder.child(parent, index);
+            self.path.push(Node { frame, stack });
+        }
+        self.at += 1;
+    }
+
+    fn end_stack(&mut self) {
+        if self.id != 0 && self.needed.has(self.id) {
+            let last = self.at.checked_sub(1).and_then(|last| self.path.get(last));
+            self.found.insert(self.id, last.map_or(StackIndex::EMPTY, |node| node.stack));
+        }
+        self.at = 0;
+    }
+}
+
+/// Some rows of frames.
+struct Rows<'a> {
+    file: &'a File,
+    ids: &'a [i64],
+    inlined: &'a BooleanArray,
+    offsets: &'a Int64Array,
+    kind: Text<'a>,
+    module: Text<'a>,
+    build_id: Text<'a>,
+    reason: Text<'a>,
+    names: Option<NameColumns<'a>>,
+    /// By number.
+    kinds: Vec<Option<ObjectKind>>,
+    /// By number.
+    reasons: Vec<Option<v1::UnresolvedReason>>,
+    /// By numbers of kind, module and build ID.
+    objects: HashMap<(i32, i32, i32), ObjectIndex>,
+    /// By object, numbers of function and file, and line.
+    named: HashMap<(ObjectIndex, i32, i32, u32), FrameIndex>,
+}
+
+struct NameColumns<'a> {
+    function: Text<'a>,
+    file: Text<'a>,
+    line: &'a Int32Array,
+}
+
+// === impl Rows ===
+
+impl<'a> Rows<'a> {
+    fn new(file: &'a File, rows: &'a RecordBatch, has_names: bool) -> Result<Self, FormatError> {
+        let columns = Columns::new(file, rows);
+        let (kind, reason) = (columns.text("kind")?, columns.text("reason")?);
+        let names = || -> Result<_, FormatError> {
+            let (function, file) = (columns.text("function")?, columns.text("file")?);
+            Ok(NameColumns { function, file, line: columns.maybe_ints("line")? })
+        };
+        Ok(Self {
+            file,
+            ids: columns.amounts("stack_id")?,
+            inlined: columns.flags("inlined")?,
+            offsets: columns.maybe_longs("offset")?,
+            kinds: kind.meanings(kind_of),
+            reasons: reason.meanings(reason_of),
+            kind,
+            module: columns.text("module")?,
+            build_id: columns.text("build_id")?,
+            reason,
+            names: has_names.then(names).transpose()?,
+            objects: HashMap::new(),
+            named: HashMap::new(),
+        })
+    }
+
+    fn frame(&mut self, row: usize, builder: &mut BatchBuilder) -> Result<Frame, FormatError> {
+        let key = (self.kind.numbers[row], self.module.numbers[row], self.build_id.numbers[row]);
+        let object = match self.objects.get(&key) {
+            Some(known) => *known,
+            None => {
+                let object = self.object(row, builder)?;
+                *self.objects.entry(key).or_insert(object)
+            }
+        };
+        if self.offsets.is_null(row) {
+            return Ok(Frame::Named(self.named(row, object, builder)?));
+        }
+        let reason = match usize::try_from(self.reason.numbers[row]) {
+            Ok(number) => {
+                self.reasons[number].ok_or_else(|| self.file.damaged("a reason is not known"))?
+            }
+            Err(_null) => v1::UnresolvedReason::Unspecified,
+        };
+        Ok(Frame::Address { object, offset: self.offsets.value(row).cast_unsigned(), reason })
+    }
+
+    fn object(&self, row: usize, builder: &mut BatchBuilder) -> Result<ObjectIndex, FormatError> {
+        let kind = usize::try_from(self.kind.numbers[row]).ok().and_then(|kind| self.kinds[kind]);
+        let kind = kind.ok_or_else(|| self.file.damaged("a kind of object is not known"))?;
+        let build_id: Option<BuildId> = match self.build_id.get(row) {
+            Some(text) => Some(
+                build_id_of(text).ok_or_else(|| self.file.damaged("a build ID is malformed"))?,
+            ),
+            None => None,
+        };
+        Ok(builder.object(kind, build_id.as_ref(), self.module.get(row).unwrap_or_default()))
+    }
+
+    fn named(
+        &mut self,
+        row: usize,
+        object: ObjectIndex,
+        builder: &mut BatchBuilder,
+    ) -> Result<FrameIndex, FormatError> {
+        let names = self.names.as_ref();
+        let names = names.ok_or_else(|| self.file.damaged("it has more nulls than it claims"))?;
+        let line = if names.line.is_null(row) { 0 } else { names.line.value(row).cast_unsigned() };
+        let key = (object, names.function.numbers[row], names.file.numbers[row], line);
+        if let Some(known) = self.named.get(&key) {
+            return Ok(*known);
+        }
+        let function = names.function.get(row);
+        let function =
+            function.ok_or_else(|| self.file.damaged("a frame has neither offset nor name"))?;
+        let file = names.file.get(row);
+        let frame = builder.named_frame(object, SourceName { function, file, line });
+        self.named.insert(key, frame);
+        Ok(frame)
+    }
+}

@@ -1,0 +1,48 @@
+//! The checksum of a file: CRC-32C of all its bytes but the four that it stands in.
+//!
+//! It stands right before Parquet's footer, where no reader of Parquet looks: pages and footer are found
+//! by their offsets. Parquet's own checksums are for pages only, and its footer has none; with this one
+//! a file can tell damage by itself, wherever it was copied to. It stays where it is in later formats.
+
+use bytes::Bytes;
+
+/// What stands at the very end, after the footer and its length.
+const MAGIC: &[u8] = b"PAR1";
+/// Bytes after the footer: its length and the magic.
+const TAIL: usize = 8;
+/// Largest footer read, bytes.
+const MAX_FOOTER: usize = 64 << 20;
+
+/// Puts the checksum into a file that was just written; `None` if that is not a Parquet file.
+pub(super) fn seal(mut file: Vec<u8>) -> Option<Bytes> {
+    let footer = footer_start(&file, 0)?;
+    let sum = crc32c::crc32c(&file);
+    file.splice(footer..footer, sum.to_le_bytes());
+    Some(file.into())
+}
+
+/// Whether the bytes are those that were sealed.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check(file: &[u8]) -> Result<(), &'static str> {
+    let footer = footer_start(file, 4).ok_or("it does not end as Parquet files do")?;
+    let (body, rest) = file.split_at(footer - 4);
+    let (sum, rest) = rest.split_at(4);
+    let actual = crc32c::crc32c_append(crc32c::crc32c(body), rest);
+    if sum != actual.to_le_bytes() {
+        return Err("its checksum is wrong");
+    }
+    Ok(())
+}
+
+/// Where the footer begins: after the magic and at least `before` more bytes.
+fn footer_start(file: &[u8], before: usize) -> Option<usize> {
+    let (rest, tail) = file.split_at_checked(file.len().checked_sub(TAIL)?)?;
+    let (length, magic) = tail.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    if magic != MAGIC || !file.starts_with(MAGIC) || length > MAX_FOOTER {
+        return None;
+    }
+    rest.len().checked_sub(length).filter(|start| *start >= MAGIC.len() + before)
+}
