@@ -45,7 +45,6 @@ fn one_collector_and_its_agents_die_and_the_books_agree() {
 
 /// Check the same of collectors that keep nothing themselves, with the object store and the catalog dying, too.
 #[test]
-#[ignore = "until the collector has --store and --catalog"]
 fn collectors_agents_store_and_catalog_die_and_the_books_agree() {
     let _machine = machine();
     endure(Stack::shared(3));
