@@ -57,6 +57,10 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_CATALOG", value_name = "URL", requires = "store")]
     pub catalog: Option<String>,
 
+    /// Disk space below --data-dir for copies of files from --store.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_CACHE", value_name = "SIZE", value_parser = parse_size, default_value = "10GiB")]
+    pub cache: u64,
+
     /// How long samples are kept as they came: by host, and by the seconds of the agents' windows.
     #[arg(long, env = "FLEETPROF_COLLECTOR_KEEP_FINE", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
     pub keep_fine: Duration,
@@ -166,6 +170,7 @@ impl Args {
             commit_delay: self.commit_delay,
             store: self.store.clone(),
             catalog: self.catalog.clone(),
+            cache_bytes: self.cache,
             retention: self.retention(),
             max_queries: self.max_queries.max(1),
             query_timeout: self.query_timeout,

@@ -5,6 +5,7 @@
 //! VERSION     version of this layout
 //! catalog.sqlite   what is in profiles/, unless --catalog names another catalog
 //! profiles/   the profiles' files, unless --store names another place
+//! cache/      copies of files from --store
 //! objects/    binaries and kernel symbols, see `objects`
 //! scratch/    private temporary files, emptied at start, but for uploads that broke off
 //! ```
@@ -153,6 +154,11 @@ impl DataDir {
     /// The catalog of these files.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.sqlite")
+    }
+
+    /// Where copies of files are that are kept elsewhere.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Where objects are.

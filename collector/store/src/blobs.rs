@@ -1,6 +1,8 @@
 //! Files in an object store: written once, whole and durable, checked by size and checksum when they are
 //! read, and removed.
 
+mod cache;
+
 use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use object_store::{
 use thiserror::Error;
 
 use crate::catalog::Blob;
+use cache::Cache;
 
 /// Where files are. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// For messages.
     name: Arc<str>,
+    /// Of what is far away.
+    cache: Option<Cache>,
 }
 
 /// A file that is there.
@@ -73,6 +78,11 @@ pub enum BlobError {
     },
 }
 
+/// Whether these are the bytes that were written.
+fn matches(blob: &Blob, bytes: &[u8]) -> bool {
+    bytes.len() as u64 == blob.bytes && crc32c::crc32c(bytes) == blob.crc32c
+}
+
 /// Whether the cause of a failure is a lack of space.
 fn is_full(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -97,7 +107,7 @@ impl Blobs {
         let name = dir.display().to_string();
         let store = LocalFileSystem::new_with_prefix(dir)
             .map_err(|source| BlobError::Url { url: name.clone(), source: source.into() })?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), name: name.into() })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), name: name.into(), cache: None })
     }
 
     /// Files at a URL: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Credentials and endpoint are taken from
@@ -119,12 +129,12 @@ impl Blobs {
             .filter(|(name, _)| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it)));
         let (store, prefix) = object_store::parse_url_opts(&parsed, options)
             .map_err(|source| error(Box::new(source)))?;
-        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into() })
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into(), cache: None })
     }
 
     /// Files in a store that somebody else made.
     pub fn of(store: Arc<dyn ObjectStore>, name: &str) -> Self {
-        Self { store, name: name.into() }
+        Self { store, name: name.into(), cache: None }
     }
 
     /// Writes a file; when this returns `Ok`, it is durable. Files are never written over.
@@ -155,31 +165,47 @@ impl Blobs {
         self.delete(vec![path]).await
     }
 
+    /// Keeps copies of the files that are read in a directory, at most so many bytes.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn with_cache(self, dir: &Path, max_bytes: u64) -> io::Result<Self> {
+        Ok(Self { cache: Some(Cache::open(dir, max_bytes)?), ..self })
+    }
+
     /// A whole file, compared with what was written.
     ///
     /// # Errors
     /// When the store fails, or the file is damaged.
     pub async fn get(&self, blob: &Blob) -> Result<Bytes, BlobError> {
-        let path = &blob.path;
-        let got = self.store.get(&BlobPath::from(path.as_str())).await;
-        let bytes = match got {
-            Ok(got) => got.bytes().await,
-            Err(error) => Err(error),
-        };
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(self.damaged(path, "is gone".to_owned()));
+        if let Some(cache) = &self.cache {
+            let (cache, blob) = (cache.clone(), blob.clone());
+            // A task that panicked has no copy.
+            let copy = tokio::task::spawn_blocking(move || cache.get(&blob)).await;
+            if let Ok(Some(bytes)) = copy {
+                return Ok(bytes);
             }
-            Err(source) => return Err(self.error("read", path, source)),
+        }
+        let bytes = self.fetch(blob).await?;
+        if let Some(cache) = &self.cache {
+            let (cache, blob, copy) = (cache.clone(), blob.clone(), bytes.clone());
+            tokio::task::spawn_blocking(move || cache.put(&blob, &copy));
+        }
+        Ok(bytes)
+    }
+
+    async fn fetch(&self, blob: &Blob) -> Result<Bytes, BlobError> {
+        let path = &blob.path;
+        let Some(bytes) = self.small(path).await? else {
+            return Err(self.damaged(path, "is gone".to_owned()));
         };
         if bytes.len() as u64 != blob.bytes {
             let what = format!("has {} bytes, {} were written", bytes.len(), blob.bytes);
             return Err(self.damaged(path, what));
         }
-        let crc = crc32c::crc32c(&bytes);
-        if crc != blob.crc32c {
-            let what = format!("is damaged: its CRC-32C is {crc:08x}, was {:08x}", blob.crc32c);
+        if !matches(blob, &bytes) {
+            let (crc, was) = (crc32c::crc32c(&bytes), blob.crc32c);
+            let what = format!("is damaged: its CRC-32C is {crc:08x}, was {was:08x}");
             return Err(self.damaged(path, what));
         }
         Ok(bytes)
@@ -203,7 +229,7 @@ impl Blobs {
         }
     }
 
-    /// A small file of which nothing is known; `None` when it is not there.
+    /// A file of which nothing is known; `None` when it is not there.
     ///
     /// # Errors
     /// When the store fails.
@@ -224,6 +250,11 @@ impl Blobs {
     /// # Errors
     /// When the store fails; some may be gone then.
     pub async fn delete(&self, paths: Vec<String>) -> Result<(), BlobError> {
+        if let Some(cache) = &self.cache {
+            let (cache, paths) = (cache.clone(), paths.clone());
+            let forget = move || paths.iter().for_each(|path| cache.forget(path));
+            tokio::task::spawn_blocking(forget);
+        }
         let locations = paths.into_iter().map(|path| Ok(BlobPath::from(path)));
         let stream = futures_util::stream::iter(locations).boxed();
         let mut deleted = self.store.delete_stream(stream);
