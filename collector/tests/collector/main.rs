@@ -12,3 +12,4 @@ mod log;
 mod objects;
 mod resume;
 mod support;
+mod upgrade;
