@@ -196,8 +196,7 @@ impl Args {
 
 impl Args {
     fn retention(&self) -> Retention {
-        let ages =
-            Ages { fine: self.keep_fine, hourly: self.keep_hourly, daily: self.keep_daily };
+        let ages = Ages { fine: self.keep_fine, hourly: self.keep_hourly, daily: self.keep_daily };
         let of = |keep: &KeepService| {
             let ages = Ages { hourly: keep.hourly, daily: keep.daily, ..ages };
             (keep.service.clone(), ages)

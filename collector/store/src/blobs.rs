@@ -124,9 +124,10 @@ impl Blobs {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let parsed = url.parse().map_err(|parse| error(Box::new(parse)))?;
         // Without their prefix many names would be understood, too: REGION, TOKEN.
-        let options = std::env::vars()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value))
-            .filter(|(name, _)| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it)));
+        let options =
+            std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).filter(
+                |(name, _)| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it)),
+            );
         let (store, prefix) = object_store::parse_url_opts(&parsed, options)
             .map_err(|source| error(Box::new(source)))?;
         Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into(), cache: None })

@@ -69,7 +69,8 @@ impl ProfileStore {
                 self.catalog.expire(level, Expire::Except(&named), before, now).await?;
             for (service, ages) in &retention.services {
                 let before = now.saturating_sub(nanos(ages.of(level)));
-                removed.retired += self.catalog.expire(level, Expire::Service(service), before, now).await?;
+                removed.retired +=
+                    self.catalog.expire(level, Expire::Service(service), before, now).await?;
             }
         }
         if let Some(bytes) = retention.max_bytes {
@@ -88,7 +89,8 @@ impl ProfileStore {
             let rows = self.catalog.retired(before, STEP).await?;
             let ids: Vec<FileId> = rows.iter().map(|row| row.file.id).collect();
             let files: Vec<_> = rows.into_iter().map(|row| row.file).collect();
-            let paths = files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
+            let paths =
+                files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
             // The files first: a row without its file is asked for again, a file without its row is not.
             self.blobs.delete(paths.collect()).await?;
             self.catalog.forget(&ids).await?;

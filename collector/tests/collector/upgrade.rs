@@ -57,7 +57,12 @@ async fn damaged_segments_are_taken_over_as_far_as_they_go() {
         let dir = layout_1();
         let path = dir.path().join("data/segments").join(SEGMENT);
         let mut bytes = fs::read(&path).expect("read");
-        let starts: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, it)| *it == b"FPR1").map(|(at, _)| at).collect();
+        let starts: Vec<usize> = bytes
+            .windows(4)
+            .enumerate()
+            .filter(|(_, it)| *it == b"FPR1")
+            .map(|(at, _)| at)
+            .collect();
         assert_eq!(starts.len(), 5);
         match change {
             "payload" => bytes[starts[2] - 1] ^= 1,

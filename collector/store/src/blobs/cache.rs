@@ -84,7 +84,8 @@ impl Cache {
         let name = name(blob);
         let part = self.dir.join(format!("{name}.{:016x}{PART}", fastrand::u64(..)));
         // It need not survive a crash: its checksum would show.
-        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, self.dir.join(&name)));
+        let written =
+            fs::write(&part, bytes).and_then(|()| fs::rename(&part, self.dir.join(&name)));
         if let Err(error) = written {
             warn!(dir = %self.dir.display(), %error, "cannot write to the cache");
             let _ = fs::remove_file(&part);

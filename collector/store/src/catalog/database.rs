@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{AnyConnection, Connection as _, AnyPool, any::AnyRow};
+use sqlx::{AnyConnection, AnyPool, Connection as _, any::AnyRow};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{error::CatalogError, sql::Statement};
@@ -147,10 +147,9 @@ impl Database {
         let acquired = acquired.map_err(|_| self.silent(C::ACTION, PATIENCE))?;
         let mut connection = acquired.map_err(|source| self.failed(C::ACTION, source))?;
         let result = self.attempt_on(&mut connection, change).await;
-        let is_conflict = |error: &CatalogError| {
-            matches!(error, CatalogError::Database { source, .. } if self.engine.is_conflict(source))
-        };
-        if self.engine == Engine::Sqlite && result.as_ref().is_err_and(|error| !is_conflict(error)) {
+        let is_conflict = |error: &CatalogError| matches!(error, CatalogError::Database { source, .. } if self.engine.is_conflict(source));
+        if self.engine == Engine::Sqlite && result.as_ref().is_err_and(|error| !is_conflict(error))
+        {
             // SQLite rolls back by itself after some failures (a full disk), which the driver does not
             // notice: it would refuse every further transaction.
             if let Err(error) = connection.close().await {
