@@ -69,7 +69,8 @@ impl ProfileStore {
                 self.catalog.expire(level, Expire::Except(&named), before, now).await?;
             for (service, ages) in &retention.services {
                 let before = now.saturating_sub(nanos(ages.of(level)));
-                removed.retired += self.catalog.expire(level, Expire::Service(service), before, now).await?;
+                removed.retired +=
+                    self.catalog.expire(level, Expire::Service(service), before, now).await?;
             }
         }
         if let Some(bytes) = retention.max_bytes {
@@ -88,7 +89,8 @@ impl ProfileStore {
             let rows = self.catalog.retired(before, STEP).await?;
             let ids: Vec<FileId> = rows.iter().map(|row| row.file.id).collect();
             let files: Vec<_> = rows.into_iter().map(|row| row.file).collect();
-            let paths = files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
+            let paths =
+                files.iter().flat_map(|it| [it.samples.path.clone(), it.stacks.path.clone()]);
             // The files first: a row without its file is asked for again, a file without its row is not.
             self.blobs.delete(paths.collect()).await?;
             self.catalog.forget(&ids).await?;
@@ -129,7 +131,7 @@ impl ProfileStore {
 }
 
 /// The pair that a file is of, by its name.
-fn id_of(path: &str) -> Option<FileId> {
+pub(crate) fn id_of(path: &str) -> Option<FileId> {
     let name = path.rsplit('/').next()?;
     let (id, kind) = name.split_once('.')?;
     if !matches!(kind, "samples.parquet" | "stacks.parquet") {
@@ -138,7 +140,7 @@ fn id_of(path: &str) -> Option<FileId> {
     FileId::from_number(i64::from_str_radix(id, 16).ok()?)
 }
 
-fn nanos(duration: Duration) -> i64 {
+pub(crate) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 

@@ -102,7 +102,9 @@ pub enum CatalogError {
 impl CatalogError {
     /// Whether the database lacks space: SQLite's code 13, PostgreSQL's class 53.
     pub fn is_full(&self) -> bool {
-        let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
+        let Self::Database { source: sqlx::Error::Database(error), .. } = self else {
+            return false;
+        };
         let code = error.code();
         matches!(code.as_deref(), Some("13" | "53100"))
     }

@@ -66,9 +66,8 @@ pub(super) fn due(files: &[FileRow], now: i64, limits: &MergeLimits) -> Vec<Job>
         roll_fine(*hour, rows, closed, now, limits, &mut jobs);
         merge_fine(*hour, rows, closed, limits, &mut jobs);
     }
-    let has_unrolled = |hour: i64| {
-        fine.get(&hour).is_some_and(|rows| rows.iter().any(|row| !row.rolled))
-    };
+    let has_unrolled =
+        |hour: i64| fine.get(&hour).is_some_and(|rows| rows.iter().any(|row| !row.rolled));
     for (hour, rows) in &hourly {
         if now >= hour + HOUR + limits.grace && !has_unrolled(*hour) {
             merge_by_service(Level::Hourly, *hour, rows, &mut jobs);
@@ -128,15 +127,15 @@ fn merge_fine(
 /// Files of several services, and several files of one service, become one for each service.
 fn merge_by_service(level: Level, bucket: i64, rows: &[&FileRow], jobs: &mut Vec<Job>) {
     for rolled in [false, true] {
-        let rows: Vec<&FileRow> =
-            rows.iter().copied().filter(|row| row.rolled == rolled).collect();
+        let rows: Vec<&FileRow> = rows.iter().copied().filter(|row| row.rolled == rolled).collect();
         let mixed = |row: &FileRow| row.file.service.is_none();
-        let holds = |row: &FileRow, name: &str| row.file.services.iter().any(|it| it.service == name);
+        let holds =
+            |row: &FileRow, name: &str| row.file.services.iter().any(|it| it.service == name);
         let is_due = |row: &&FileRow| match &row.file.service {
             None => true,
-            Some(service) => rows.iter().any(|other| {
-                other.file.id != row.file.id && holds(other, service)
-            }),
+            Some(service) => {
+                rows.iter().any(|other| other.file.id != row.file.id && holds(other, service))
+            }
         };
         let inputs: Vec<FileRow> = rows.iter().copied().filter(is_due).cloned().collect();
         if inputs.len() > 1 || inputs.iter().any(mixed) {

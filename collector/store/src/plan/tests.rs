@@ -48,8 +48,7 @@ fn day() -> Vec<FileRow> {
 #[test]
 fn a_whole_day_is_read_from_its_daily_file_and_what_is_not_in_it() {
     let chosen = chosen(&day(), &wish((0, DAY)));
-    let expected =
-        [(Level::Daily, 0), (Level::Fine, 0), (Level::Hourly, 2), (Level::Fine, 3)];
+    let expected = [(Level::Daily, 0), (Level::Fine, 0), (Level::Hourly, 2), (Level::Fine, 3)];
     assert_eq!(chosen, expected);
 }
 
@@ -68,7 +67,8 @@ fn a_part_of_a_day_is_read_from_hourly_files() {
 
 #[test]
 fn what_only_fine_files_can_tell_is_read_from_them() {
-    let fine = [(Level::Fine, 0), (Level::Fine, 0), (Level::Fine, 1), (Level::Fine, 2), (Level::Fine, 3)];
+    let fine =
+        [(Level::Fine, 0), (Level::Fine, 0), (Level::Fine, 1), (Level::Fine, 2), (Level::Fine, 3)];
     let host = Wish { labels: vec!["host".to_owned()], ..wish((0, DAY)) };
     assert_eq!(chosen(&day(), &host), fine);
     let steps = Wish { step: MINUTE / 6, ..wish((0, DAY)) };

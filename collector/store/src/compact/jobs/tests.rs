@@ -74,8 +74,7 @@ fn hours_are_split_by_service_once_everything_is_in_them() {
     files.push(FileRow { created: 2 * HOUR, ..fine(0, false) });
     assert_eq!(jobs(&files, 2 * HOUR), ["roll hourly 1"], "something is still to come");
     // What is in the daily level is not mixed with what is not.
-    let files =
-        [row(Level::Hourly, 0, &["a"], 1, true), row(Level::Hourly, 0, &["a"], 1, false)];
+    let files = [row(Level::Hourly, 0, &["a"], 1, true), row(Level::Hourly, 0, &["a"], 1, false)];
     assert_eq!(jobs(&files, 2 * HOUR), [""; 0]);
 }
 
