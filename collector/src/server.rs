@@ -15,7 +15,9 @@ use fleetprof_proto::v1::{
     FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
     object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
 };
-use fleetprof_store::{BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError};
+use fleetprof_store::{
+    BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError,
+};
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
@@ -168,12 +170,8 @@ impl Collector {
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
         let symbols = Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone()));
-        let upkeep = upkeep::run(
-            store.clone(),
-            symbols.clone(),
-            config.retention.clone(),
-            stop.clone(),
-        );
+        let upkeep =
+            upkeep::run(store.clone(), symbols.clone(), config.retention.clone(), stop.clone());
         let upkeep = tokio::spawn(upkeep);
         let queries = Queries::new(QueryParts {
             store: store.clone(),

@@ -9,7 +9,11 @@ use fleetprof_proto::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, coverage::Coverage, reader::{self, Need}};
+use super::{
+    Plan, QueryError, QueryParts,
+    coverage::Coverage,
+    reader::{self, Need},
+};
 
 /// Merged samples and their names.
 pub(super) struct Named {

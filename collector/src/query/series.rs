@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
+use super::{
+    Plan, QueryError, QueryParts, missing,
+    reader::{self, Need},
+};
 use fleetprof_store::midpoint;
 
 const SECOND: i64 = 1_000_000_000;

@@ -14,8 +14,7 @@ use fleetprof_proto::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Plan, QueryError, QueryParts,
-    missing,
+    Plan, QueryError, QueryParts, missing,
     named::{self, Late},
     reader::Need,
 };
