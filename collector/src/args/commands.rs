@@ -21,7 +21,7 @@ pub enum Command {
     /// Collectors may run meanwhile. Ends with 0 when all is there, with 3 when damaged files are lacking,
     /// with 1 when there is no export.
     #[command(after_help = "Examples:
-  fleetprof-collector export --from 2026-11-01 --to 2026-12-01 --output november
+  fleetprof-collector export --from 2026-11-01T00:00Z --to 2026-12-01T00:00Z --output november
   fleetprof-collector export --from -24h --to now --service checkout --level best --output checkout
   duckdb -c \"SELECT sum(samples) FROM read_parquet('checkout/*/*.samples.parquet')\"")]
     Export(ExportArgs),
@@ -105,7 +105,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 
-    /// Start of the range, widened to a whole hour: 2026-11-27, 2026-11-27T10:00Z, -7d.
+    /// Start of the range, widened to a whole hour: 2026-11-27T10:00Z, -7d, now.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub from: String,
 

@@ -63,7 +63,8 @@ async fn a_store_is_checked_and_moved_while_its_collector_runs() {
 
     let exported = running.dir.path().join("export");
     let dir = exported.to_str().expect("text");
-    let range = ["export", "--from", "2026-01-01", "--to", "2026-01-02", "--output", dir];
+    let range =
+        ["export", "--from", "2026-01-01T00:00Z", "--to", "2026-01-02T00:00Z", "--output", dir];
     let answer = json(&[&range[..], &["--format", "json"]].concat(), &data, 0);
     assert_eq!(answer["pairs"], pairs);
     let again = command(&range, &data);
