@@ -1,5 +1,6 @@
 //! The command line: text in, a [`Config`] out.
 
+mod commands;
 mod keep;
 mod servers;
 
@@ -10,6 +11,9 @@ use clap::{Parser, ValueEnum};
 use fleetprof_store::{Ages, Retention};
 
 use crate::config::Config;
+pub use commands::{
+    Command, ExportArgs, Format, FsckArgs, ImportArgs, LevelName, OutputArgs, StoreArgs,
+};
 use keep::KeepService;
 use servers::Servers;
 
@@ -22,6 +26,7 @@ use servers::Servers;
 #[command(
     name = "fleetprof-collector",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:
   fleetprof-collector --data-dir ./data
   fleetprof-agent run --collector http://127.0.0.1:7171      (as root, on every host)
@@ -33,6 +38,10 @@ those after it. When the file system is full, agents buffer, /readyz says so, an
 there is space again."
 )]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address and port to serve on. Beyond this host: 0.0.0.0:7171, in a network you trust.
     #[arg(long, env = "FLEETPROF_COLLECTOR_LISTEN", value_name = "HOST:PORT", default_value_t = Config::default().listen)]
     pub listen: String,

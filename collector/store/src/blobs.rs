@@ -6,10 +6,10 @@ mod cache;
 use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem,
-    path::Path as BlobPath, prefix::PrefixStore,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    local::LocalFileSystem, path::Path as BlobPath, prefix::PrefixStore,
 };
 use thiserror::Error;
 
@@ -73,6 +73,8 @@ pub enum BlobError {
         path: String,
         /// Where.
         store: Arc<str>,
+        /// In which way.
+        damage: Damage,
         /// What is wrong.
         what: String,
     },
@@ -81,6 +83,17 @@ pub enum BlobError {
 /// Whether these are the bytes that were written.
 fn matches(blob: &Blob, bytes: &[u8]) -> bool {
     bytes.len() as u64 == blob.bytes && crc32c::crc32c(bytes) == blob.crc32c
+}
+
+/// In which way a file is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is gone.
+    Gone,
+    /// It has another size.
+    Size,
+    /// It has other bytes.
+    Checksum,
 }
 
 /// Whether the cause of a failure is a lack of space.
@@ -198,16 +211,16 @@ impl Blobs {
     async fn fetch(&self, blob: &Blob) -> Result<Bytes, BlobError> {
         let path = &blob.path;
         let Some(bytes) = self.small(path).await? else {
-            return Err(self.damaged(path, "is gone".to_owned()));
+            return Err(self.damaged(path, Damage::Gone, "is gone".to_owned()));
         };
         if bytes.len() as u64 != blob.bytes {
             let what = format!("has {} bytes, {} were written", bytes.len(), blob.bytes);
-            return Err(self.damaged(path, what));
+            return Err(self.damaged(path, Damage::Size, what));
         }
         if !matches(blob, &bytes) {
             let (crc, was) = (crc32c::crc32c(&bytes), blob.crc32c);
             let what = format!("is damaged: its CRC-32C is {crc:08x}, was {was:08x}");
-            return Err(self.damaged(path, what));
+            return Err(self.damaged(path, Damage::Checksum, what));
         }
         Ok(bytes)
     }
@@ -268,18 +281,36 @@ impl Blobs {
         Ok(())
     }
 
+    /// The size of a file; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, BlobError> {
+        match self.store.head(&BlobPath::from(path)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.error("look for", path, source)),
+        }
+    }
+
+    /// All files below a path, one after the other: without memory for all of them.
+    pub(crate) fn listing(&self, below: &str) -> BoxStream<'static, Result<Listed, BlobError>> {
+        let (blobs, below) = (self.clone(), below.to_owned());
+        let listed = self.store.list(Some(&BlobPath::from(below.as_str())));
+        listed
+            .map(move |meta| match meta {
+                Ok(meta) => Ok(Listed::of(&meta)),
+                Err(source) => Err(blobs.error("list", &below, source)),
+            })
+            .boxed()
+    }
+
     /// All files below a path.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn list(&self, below: &str) -> Result<Vec<Listed>, BlobError> {
-        let listed = self.store.list(Some(&BlobPath::from(below)));
-        let listed = listed.map_ok(|meta| Listed {
-            path: meta.location.to_string(),
-            bytes: meta.size,
-            written: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
-        });
-        listed.try_collect().await.map_err(|source| self.error("list", below, source))
+        self.listing(below).try_collect().await
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
@@ -290,8 +321,20 @@ impl Blobs {
         BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
     }
 
-    fn damaged(&self, path: &str, what: String) -> BlobError {
-        BlobError::Damaged { path: path.to_owned(), store: self.name.clone(), what }
+    fn damaged(&self, path: &str, damage: Damage, what: String) -> BlobError {
+        BlobError::Damaged { path: path.to_owned(), store: self.name.clone(), damage, what }
+    }
+}
+
+// === impl Listed ===
+
+impl Listed {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            path: meta.location.to_string(),
+            bytes: meta.size,
+            written: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
+        }
     }
 }
 

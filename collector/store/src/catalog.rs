@@ -8,11 +8,13 @@
 //!
 //! All times are Unix nanoseconds, given by the caller; ends of ranges are exclusive.
 
+mod audit;
 mod change;
 mod commit;
 mod database;
 mod error;
 mod files;
+mod import;
 mod leases;
 mod number;
 mod open;
@@ -31,7 +33,9 @@ use tokio::time::timeout;
 
 use crate::level::Level;
 
+pub use audit::BucketSum;
 pub use error::CatalogError;
+pub use import::Foreign;
 pub use types::{
     Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, Instance, Lease,
     LevelStatus, NewFile, Replace, ServiceSum,

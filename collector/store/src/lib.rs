@@ -13,7 +13,10 @@ mod blobs;
 mod catalog;
 mod compact;
 mod error;
+mod export;
 mod format;
+mod fsck;
+mod import;
 mod level;
 mod names;
 mod plan;
@@ -22,18 +25,25 @@ mod retain;
 mod spans;
 mod store;
 mod table;
+mod verify;
 
 pub use append::{Appended, NewBatch};
-pub use blobs::{BlobError, Blobs, Listed};
+pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
-    Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
-    FileRow, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
+    Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
+    FileQuery, FileRow, Foreign, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
+pub use export::{
+    ExportError, ExportLevel, ExportWish, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestBlob,
+    ManifestError, ManifestFile, ManifestService,
+};
 pub use format::{
     Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
 };
+pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
+pub use import::{ImportError, ImportStep, Imported};
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
 pub use plan::{Piece, ReadPlan, Wish, choose};

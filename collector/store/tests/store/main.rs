@@ -1,6 +1,8 @@
 //! The store as a whole, in a directory: what is appended is found, at every level, once.
 
 mod fixture;
+mod fsck;
 mod levels;
+mod moving;
 mod removing;
 mod writing;
