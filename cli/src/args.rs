@@ -200,6 +200,9 @@ pub(crate) struct SeriesArgs {
     /// Labels to split by, one series per combination of their values
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     pub(crate) by: Vec<String>,
+    /// Only CPU time in this function and in what it calls, named as `top` names it
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) function: Option<String>,
     /// Width of a step, such as 30s or 5m [default: the collector chooses]
     #[arg(long, value_name = "TIME", value_parser = step)]
     pub(crate) step: Option<i64>,

@@ -72,6 +72,10 @@ Examples:
   fleetprof series checkout --from -6h --step 5m
   fleetprof series checkout --by host,version
   fleetprof series --by service -o json
+  fleetprof series --function inflate --from -30d --by service
+
+With --function, SELF and self_seconds are CPU time in the function itself; all else includes what it
+calls. Functions of the same name in several files or modules are added up.
 
 JSON: [{\"labels\": {}, \"step_seconds\",
         \"points\": [{\"time\", \"cpu_seconds\", \"cores\", \"samples\"}]}]";

@@ -7,6 +7,8 @@
 
 mod coverage;
 mod error;
+mod functions;
+mod history;
 mod labels;
 mod missing;
 mod named;

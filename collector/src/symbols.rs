@@ -102,6 +102,11 @@ impl Symbols {
         self.resolve_what_is_there(batch, cancel).0
     }
 
+    /// Whether an object's names are there, without a look at them.
+    pub fn has_names(&self, object: &ObjectId) -> bool {
+        matches!(self.catalog.names_of(object), Some(NamesOf::Listing(_) | NamesOf::Table { .. }))
+    }
+
     /// And what is not there yet.
     fn resolve_what_is_there(
         &self,

@@ -53,6 +53,7 @@ pub(super) async fn run(
         query: Some(query.clone()),
         group_by: args.by.clone(),
         step_nanos: args.step.unwrap_or(0),
+        function: args.function.clone().unwrap_or_default(),
     };
     let mut answer = session.ask(session.client.series(request)).await?;
     let all = answer.series.len();
@@ -61,18 +62,23 @@ pub(super) async fn run(
     let for_people = args.format.format == Format::Table;
     let text = if for_people {
         let table = if args.by.is_empty() {
-            points_table(&answer)
+            points_table(&answer, args.function.is_some())
         } else {
             series_table(&args.by, &answer)
         };
         table.render(screen.medium(args.format.width))
     } else {
         let grid = Grid::over(&answer);
-        json::series(&args.by, &answer, |point| grid.cores(point))?
+        json::series(&args.by, &answer, args.function.is_some(), |point| grid.cores(point))?
     };
     screen.print(&text)?;
     if answer.series.iter().all(|series| series.points.is_empty()) {
-        screen.note(&missing::hint(&query));
+        match &args.function {
+            Some(name) => screen.note(&format!(
+                "no CPU time in a function named {name:?}: fleetprof top shows the names there are"
+            )),
+            None => screen.note(&missing::hint(&query)),
+        }
     } else if for_people {
         if answer.series.len() < all {
             screen.note(&format!("{} of {all} series shown", answer.series.len()));
@@ -97,27 +103,26 @@ fn cpu_nanos(series: &TimeSeries) -> u64 {
     series.points.iter().fold(0, |sum: u64, point| sum.saturating_add(point.cpu_nanos))
 }
 
-/// One line per step.
-fn points_table(answer: &SeriesResponse) -> Table {
-    let mut table = Table::new(&[
-        ("TIME", Layout::Word),
-        ("CORES", Layout::Number),
-        ("CPU TIME", Layout::Number),
-        ("SAMPLES", Layout::Number),
-        ("", Layout::Word),
-    ]);
+/// One line per step; `function`: of a function, which has time in itself and with what it calls.
+fn points_table(answer: &SeriesResponse, function: bool) -> Table {
+    let mut columns = vec![("TIME", Layout::Word), ("CORES", Layout::Number)];
+    if function {
+        columns.extend([("SELF", Layout::Number), ("TOTAL", Layout::Number)]);
+    } else {
+        columns.push(("CPU TIME", Layout::Number));
+    }
+    columns.extend([("SAMPLES", Layout::Number), ("", Layout::Word)]);
+    let mut table = Table::new(&columns);
     let grid = Grid::over(answer);
     let points = || answer.series.iter().flat_map(|series| &series.points);
     let top = points().map(|point| grid.cores(point)).fold(0.0, f64::max);
     for point in points() {
         let cores = grid.cores(point);
-        table.row([
-            units::instant(point.unix_nanos),
-            units::cores(cores),
-            units::duration(point.cpu_nanos),
-            units::count(point.samples),
-            sparkline::draw(&[Some(cores)], top, 1),
-        ]);
+        let mut cells = vec![units::instant(point.unix_nanos), units::cores(cores)];
+        cells.extend(function.then(|| units::duration(point.self_nanos)));
+        cells.push(units::duration(point.cpu_nanos));
+        cells.extend([units::count(point.samples), sparkline::draw(&[Some(cores)], top, 1)]);
+        table.row(cells);
     }
     table
 }

@@ -50,6 +50,9 @@ struct Series<'a> {
 struct Point {
     time: String,
     cpu_seconds: f64,
+    /// Only of a function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    self_seconds: Option<f64>,
     cores: f64,
     samples: u64,
 }
@@ -227,17 +230,19 @@ pub(crate) fn functions(functions: &[v1::FunctionUsage]) -> serde_json::Result<S
     write(&functions)
 }
 
-/// `series -o json`; `names` are the labels that the series were grouped by, `cores` says what a
-/// point's CPU time comes to.
+/// `series -o json`; `names` are the labels that the series were grouped by, `function` says whether they
+/// are of a function, `cores` what a point's CPU time comes to.
 pub(crate) fn series(
     names: &[String],
     answer: &v1::SeriesResponse,
+    function: bool,
     cores: impl Fn(&v1::Point) -> f64,
 ) -> serde_json::Result<String> {
     let step = u64::try_from(answer.step_nanos).unwrap_or(0);
     let point = |point: &v1::Point| Point {
         time: format_instant(point.unix_nanos),
         cpu_seconds: units::seconds(point.cpu_nanos),
+        self_seconds: function.then(|| units::seconds(point.self_nanos)),
         cores: cores(point),
         samples: point.samples,
     };

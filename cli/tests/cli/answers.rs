@@ -214,6 +214,24 @@ fn one_series_is_a_table_of_steps() {
     );
 }
 
+/// Check that a function is asked for by its name, and shown with its time in itself.
+#[test]
+fn a_function_has_a_series() {
+    let mut answers = fixtures::answers();
+    answers.series.series.truncate(1);
+    let collector = MockCollector::start(answers);
+    let words = [&["series", "checkout", "--function", "a::b<c>"], &RANGE[..]].concat();
+    let run = fleetprof(&collector.url(), &words);
+    assert_eq!(
+        run.text(),
+        "TIME                  CORES     SELF   TOTAL  SAMPLES\n\
+         2026-11-22T10:00:00Z  0.500   2.50 s  5.00 s      250  █\n\
+         2026-11-22T10:00:10Z  0.500   2.50 s  5.00 s      250  █\n"
+    );
+    let Asked::Series(request) = collector.next_asked() else { panic!("not series") };
+    assert_eq!(request.function, "a::b<c>");
+}
+
 /// Check that the JSON of a series names its labels and has every point.
 #[test]
 fn series_are_json() {

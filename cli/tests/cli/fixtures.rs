@@ -104,6 +104,7 @@ fn series() -> SeriesResponse {
         unix_nanos: TEN + index * 10 * SECOND,
         cpu_nanos: cpu * 1_000_000_000,
         samples: cpu * 50,
+        self_nanos: cpu * 500_000_000,
     };
     let one = |value: &str, cpu: [u64; 2]| TimeSeries {
         values: vec![value.to_owned()],

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Plan, QueryError, QueryParts,
     coverage::Coverage,
-    reader::{self, Need},
+    reader::{self, Need, Source},
 };
 
 /// Merged samples and their names.
@@ -36,6 +36,11 @@ pub(super) enum Late {
 /// Labels that samples keep.
 pub(super) type Kept = Vec<(String, String)>;
 
+/// Leaves samples no labels.
+pub(super) fn no_labels(_: &BTreeMap<&str, &str>) -> Kept {
+    Vec::new()
+}
+
 /// Merges what matches, each sample with the labels that `keep` leaves it, and names it. `require`
 /// says whether that is enough, before the names are looked up.
 pub(super) fn read(
@@ -47,8 +52,34 @@ pub(super) fn read(
     keep: impl Fn(&BTreeMap<&str, &str>) -> Kept,
     require: impl FnOnce(&Coverage) -> Result<(), QueryError>,
 ) -> Result<Named, QueryError> {
+    let source = reader::begin(parts, plan, need, cancel)?;
+    read_source(parts, plan, need, cancel, source, Naming { late, keep, require })
+}
+
+/// How samples are merged and named.
+pub(super) struct Naming<K, R> {
+    pub late: Late,
+    /// The labels that they keep.
+    pub keep: K,
+    /// Says whether what was found is enough, before the names are looked up.
+    pub require: R,
+}
+
+/// The same of what is left of a source.
+pub(super) fn read_source(
+    parts: &QueryParts,
+    plan: &Plan,
+    need: &Need<'_>,
+    cancel: &CancellationToken,
+    source: Source,
+    naming: Naming<
+        impl Fn(&BTreeMap<&str, &str>) -> Kept,
+        impl FnOnce(&Coverage) -> Result<(), QueryError>,
+    >,
+) -> Result<Named, QueryError> {
+    let Naming { late, keep, require } = naming;
     let mut merged = BatchBuilder::new();
-    let mut coverage = reader::for_each(parts, plan, need, cancel, |table| {
+    let mut coverage = reader::visit_all(parts, plan, need, cancel, source, |table| {
         Ok(table.add_to(&mut merged, |labels| {
             let matches = plan.selector.matches(|name| labels.get(name).copied());
             matches.then(|| keep(labels))

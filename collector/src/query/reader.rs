@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fleetprof_proto::labels;
+use fleetprof_proto::{labels, selector::Matcher};
 use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -39,6 +39,12 @@ pub(super) struct OriginSum<'a> {
     pub nanos: u64,
 }
 
+/// What is to be read for a query, and what was read so far.
+pub(super) struct Source {
+    pub pieces: Vec<Piece>,
+    pub coverage: Coverage,
+}
+
 /// Hands the samples of the range to `visit`, which answers how many of them matched. They are those of
 /// the plan's service, where it names one; other matchers are up to `visit`.
 pub(super) fn for_each(
@@ -46,14 +52,37 @@ pub(super) fn for_each(
     plan: &Plan,
     need: &Need<'_>,
     cancel: &CancellationToken,
-    mut visit: impl FnMut(&Table) -> Result<u64, QueryError>,
+    visit: impl FnMut(&Table) -> Result<u64, QueryError>,
 ) -> Result<Coverage, QueryError> {
+    let source = begin(parts, plan, need, cancel)?;
+    visit_all(parts, plan, need, cancel, source, visit)
+}
+
+/// What there is to read for a query.
+pub(super) fn begin(
+    parts: &QueryParts,
+    plan: &Plan,
+    need: &Need<'_>,
+    cancel: &CancellationToken,
+) -> Result<Source, QueryError> {
     let ReadPlan { pieces, lacks } = choose(parts, plan, need, cancel)?;
     let mut coverage = Coverage::new(plan.range);
     for instance in wait(parts, cancel, parts.store.instances_in(range(plan)))? {
         coverage.lost(&instance.accounting);
     }
     lacks.into_iter().for_each(|lack| coverage.damage(lack));
+    Ok(Source { pieces, coverage })
+}
+
+/// Hands the samples of all pieces of a source to `visit`, which answers how many of them matched.
+pub(super) fn visit_all(
+    parts: &QueryParts,
+    plan: &Plan,
+    need: &Need<'_>,
+    cancel: &CancellationToken,
+    Source { pieces, mut coverage }: Source,
+    mut visit: impl FnMut(&Table) -> Result<u64, QueryError>,
+) -> Result<Coverage, QueryError> {
     let wanted = wanted(plan, need);
     let mut pieces = pieces.into_iter();
     let mut ahead = VecDeque::new();
@@ -147,7 +176,7 @@ fn range(plan: &Plan) -> (i64, i64) {
 }
 
 fn needed_labels(plan: &Plan, need: &Need<'_>) -> Vec<String> {
-    let matched = plan.selector.matchers().iter().map(|matcher| matcher.name());
+    let matched = plan.selector.matchers().iter().map(Matcher::name);
     let mut labels: Vec<String> =
         matched.chain(need.labels.iter().copied()).map(str::to_owned).collect();
     labels.sort_unstable();
@@ -166,7 +195,7 @@ fn wanted(plan: &Plan, need: &Need<'_>) -> Wanted {
 
 /// What a query holds grows with the distinct code in its range, which hosts decide. Asked per file:
 /// it costs far less than reading one.
-fn check_memory(limit: u64) -> Result<(), QueryError> {
+pub(super) fn check_memory(limit: u64) -> Result<(), QueryError> {
     match memory::own_bytes() {
         Some(used) if used > limit => Err(QueryError::Memory { used, limit }),
         _ => Ok(()),

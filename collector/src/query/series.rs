@@ -26,12 +26,21 @@ const MAX_POINTS: i64 = 11_000;
 /// Most points of all series together.
 const MAX_TOTAL: usize = 1_000_000;
 
+/// What is summed up of a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    pub nanos: u64,
+    pub samples: u64,
+    /// Of a function: those in itself.
+    pub self_nanos: u64,
+}
+
 /// Sums per step.
-type Points = BTreeMap<i64, (u64, u64)>;
+type Points = BTreeMap<i64, Sum>;
 
 /// What is being summed up.
-struct Builder {
-    step: i64,
+pub(super) struct Builder {
+    pub step: i64,
     series: BTreeMap<Vec<String>, Points>,
     points: usize,
 }
@@ -44,7 +53,7 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::SeriesResponse, QueryError> {
     let step = first_step(plan, step)?;
-    let mut builder = Builder { step, series: BTreeMap::new(), points: 0 };
+    let mut builder = Builder::new(step);
     let group_labels = group_by.iter().map(String::as_str).collect();
     let need = Need { labels: group_labels, step, ..Need::default() };
     let coverage = reader::for_each(parts, plan, &need, cancel, |table| {
@@ -61,7 +70,8 @@ pub(super) fn run(
         for row in &table.rows {
             let Some(values) = &series[row.origin as usize] else { continue };
             builder.widen(row.window.end_unix_nanos - row.window.start_unix_nanos);
-            builder.add(values, midpoint(row.window), row.nanos, row.samples)?;
+            let sum = Sum { nanos: row.nanos, samples: row.samples, self_nanos: 0 };
+            builder.add(values, midpoint(row.window), sum)?;
             matched = matched.saturating_add(row.samples);
         }
         Ok(matched)
@@ -76,7 +86,7 @@ pub(super) fn run(
 }
 
 /// The step that was asked for, or the narrowest that gives few enough points.
-fn first_step(plan: &Plan, asked: i64) -> Result<i64, QueryError> {
+pub(super) fn first_step(plan: &Plan, asked: i64) -> Result<i64, QueryError> {
     let range = i64::try_from(plan.range.nanos()).unwrap_or(i64::MAX);
     if asked < 0 {
         return Err(QueryError::Invalid(format!("step of {asked} ns: expected 0 or more")));
@@ -94,11 +104,25 @@ fn first_step(plan: &Plan, asked: i64) -> Result<i64, QueryError> {
     Ok(asked)
 }
 
+// === impl Sum ===
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.nanos = self.nanos.saturating_add(other.nanos);
+        self.samples = self.samples.saturating_add(other.samples);
+        self.self_nanos = self.self_nanos.saturating_add(other.self_nanos);
+    }
+}
+
 // === impl Builder ===
 
 impl Builder {
+    pub(super) fn new(step: i64) -> Self {
+        Self { step, series: BTreeMap::new(), points: 0 }
+    }
+
     /// Makes the step a multiple of itself that is no narrower than a window.
-    fn widen(&mut self, window: i64) {
+    pub(super) fn widen(&mut self, window: i64) {
         if window <= self.step {
             return;
         }
@@ -107,29 +131,21 @@ impl Builder {
         self.step = next.unwrap_or_else(|| self.step.saturating_mul((window - 1) / self.step + 1));
         for points in self.series.values_mut() {
             let mut wider = Points::new();
-            for (start, (nanos, samples)) in std::mem::take(points) {
-                let sum = wider.entry(floor(start, self.step)).or_default();
-                *sum = (sum.0.saturating_add(nanos), sum.1.saturating_add(samples));
+            for (start, sum) in std::mem::take(points) {
+                wider.entry(floor(start, self.step)).or_default().add(sum);
             }
             *points = wider;
         }
         self.points = self.series.values().map(BTreeMap::len).sum();
     }
 
-    fn add(
-        &mut self,
-        values: &[String],
-        at: i64,
-        nanos: u64,
-        samples: u64,
-    ) -> Result<(), QueryError> {
+    pub(super) fn add(&mut self, values: &[String], at: i64, sum: Sum) -> Result<(), QueryError> {
         if !self.series.contains_key(values) {
             self.series.insert(values.to_vec(), Points::new());
         }
         let Some(points) = self.series.get_mut(values) else { return Ok(()) };
         let before = points.len();
-        let sum = points.entry(floor(at, self.step)).or_default();
-        *sum = (sum.0.saturating_add(nanos), sum.1.saturating_add(samples));
+        points.entry(floor(at, self.step)).or_default().add(sum);
         self.points += points.len() - before;
         if self.points > MAX_TOTAL {
             return Err(QueryError::TooLarge(format!(
@@ -140,12 +156,16 @@ impl Builder {
     }
 
     /// Most CPU first.
-    fn finish(self) -> Vec<v1::TimeSeries> {
+    pub(super) fn finish(self) -> Vec<v1::TimeSeries> {
         let total = |series: &v1::TimeSeries| {
             series.points.iter().fold(0, |sum: u64, point| sum.saturating_add(point.cpu_nanos))
         };
-        let point =
-            |(unix_nanos, (cpu_nanos, samples))| v1::Point { unix_nanos, cpu_nanos, samples };
+        let point = |(unix_nanos, sum): (i64, Sum)| v1::Point {
+            unix_nanos,
+            cpu_nanos: sum.nanos,
+            samples: sum.samples,
+            self_nanos: sum.self_nanos,
+        };
         let series = |(values, points): (Vec<String>, Points)| v1::TimeSeries {
             values,
             points: points.into_iter().map(point).collect(),

@@ -11,7 +11,11 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Plan, Profile, Queries, QueryError, labels, named::Late, series, services, status, symbols, top,
+    Plan, Profile, Queries, QueryError,
+    history::{self, Asked},
+    labels,
+    named::Late,
+    series, services, status, symbols, top,
 };
 use crate::metrics::Method;
 
@@ -63,14 +67,19 @@ impl QueryService for QueryApi {
         &self,
         request: Request<SeriesRequest>,
     ) -> Result<Response<SeriesResponse>, Status> {
-        let SeriesRequest { query, group_by, step_nanos } = request.into_inner();
+        let SeriesRequest { query, group_by, step_nanos, function } = request.into_inner();
         let plan = Plan::try_from(query)?;
         if group_by.len() > MAX_GROUP_BY {
             let text = format!("{} labels to group by: at most {MAX_GROUP_BY}", group_by.len());
             return Err(QueryError::Invalid(text).into());
         }
-        let query =
-            move |parts: &_, cancel: &_| series::run(parts, &plan, &group_by, step_nanos, cancel);
+        let query = move |parts: &_, cancel: &_| match function.as_str() {
+            "" => series::run(parts, &plan, &group_by, step_nanos, cancel),
+            function => {
+                let asked = Asked { function, group_by: &group_by, step: step_nanos };
+                history::run(parts, &plan, &asked, cancel)
+            }
+        };
         Ok(Response::new(self.queries.run(Method::Series, query).await?))
     }
 

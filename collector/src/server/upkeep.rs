@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleetprof_proto::{
-    batch::Batch,
-    symbol::{Line, Symbol},
-};
+use fleetprof_proto::{batch::Batch, ids::ObjectId, symbol::Symbol};
 use fleetprof_store::{MergeLimits, Namer, ProfileStore, Retention};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +26,12 @@ const ORPHAN_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 struct NamesNow(Arc<Symbols>);
 
 impl Namer for NamesNow {
-    fn names(&self, code: &Batch) -> Vec<Vec<Line>> {
-        let resolved = self.0.resolve_now(code, &CancellationToken::new());
-        let lines = |symbol| match symbol {
-            Symbol::Named(lines) => lines,
-            Symbol::Unknown(_) => Vec::new(),
-        };
-        resolved.symbols.into_iter().map(lines).collect()
+    fn symbols(&self, code: &Batch) -> Vec<Symbol> {
+        self.0.resolve_now(code, &CancellationToken::new()).symbols
+    }
+
+    fn has_names(&self, object: &ObjectId) -> bool {
+        self.0.has_names(object)
     }
 }
 

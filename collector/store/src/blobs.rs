@@ -3,7 +3,7 @@
 
 mod cache;
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, ops::Range, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
@@ -223,6 +223,43 @@ impl Blobs {
             return Err(self.damaged(path, Damage::Checksum, what));
         }
         Ok(bytes)
+    }
+
+    /// Parts of a file, not compared with what was written.
+    ///
+    /// # Errors
+    /// When the store fails, or the file has another size than was written.
+    pub async fn ranges(
+        &self,
+        blob: &Blob,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, BlobError> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path = &blob.path;
+        let location = BlobPath::from(path.as_str());
+        let source = match self.store.get_ranges(&location, ranges).await {
+            Ok(parts) => {
+                let lengths = parts.iter().map(|part| part.len() as u64);
+                if lengths.eq(ranges.iter().map(|range| range.end - range.start)) {
+                    return Ok(parts);
+                }
+                return Err(self.damaged(path, Damage::Size, "has fewer bytes than were written".to_owned()));
+            }
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(self.damaged(path, Damage::Gone, "is gone".to_owned()));
+            }
+            Err(source) => source,
+        };
+        // Stores have their own words for a part that is not there.
+        match self.store.head(&location).await {
+            Ok(meta) if meta.size != blob.bytes => {
+                let what = format!("has {} bytes, {} were written", meta.size, blob.bytes);
+                Err(self.damaged(path, Damage::Size, what))
+            }
+            _ => Err(self.error("read", path, source)),
+        }
     }
 
     /// Where files are, for messages.

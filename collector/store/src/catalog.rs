@@ -14,6 +14,7 @@ mod commit;
 mod database;
 mod error;
 mod files;
+mod functions;
 mod import;
 mod leases;
 mod number;
@@ -37,8 +38,8 @@ pub use audit::BucketSum;
 pub use error::CatalogError;
 pub use import::Foreign;
 pub use types::{
-    Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, Instance, Lease,
-    LevelStatus, NewFile, Replace, ServiceSum,
+    Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
+    Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, ServiceSum,
 };
 
 use change::{Each, Replacement, RetireUntil, Single};

@@ -14,6 +14,7 @@ use crate::{
     catalog::{FileId, FileQuery, FileRow, NewFile, Replace},
     error::StoreError,
     format::Wanted,
+    functions::DeriveLimits,
     level::{DAY, HOUR, Level},
     names::Namer,
     plan::Piece,
@@ -35,12 +36,15 @@ pub struct Merged {
     pub lost: u64,
     /// Rows of samples read.
     pub rows: u64,
+    /// Functions files made.
+    pub functions: u64,
 }
 
 // === impl ProfileStore ===
 
 impl ProfileStore {
-    /// Does what merging there is to do now. `worker` names this process to others; `stop` is asked
+    /// Does what merging there is to do now, and, where names are given, makes the functions files of what
+    /// is merged for good. `worker` names this process to others; `stop` is asked
     /// between jobs.
     ///
     /// # Errors
@@ -76,6 +80,12 @@ impl ProfileStore {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(namer) = namer {
+            let busy = jobs::due(&self.files_to_merge().await?, self.now(), limits);
+            merged.functions += self.derive_functions(worker, limits, &namer, &busy, &stop).await?;
+            merged.functions +=
+                self.renew_functions(worker, &DeriveLimits::default(), &namer, &stop).await?;
         }
         Ok(merged)
     }

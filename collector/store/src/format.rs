@@ -20,8 +20,8 @@ use thiserror::Error;
 use crate::{catalog::ServiceSum, table::Table};
 
 pub(crate) use extract::extract;
-pub use read::Reader;
-pub use write::encode;
+pub use read::{FunctionsFile, Part, Reader};
+pub use write::{encode, encode_functions};
 
 /// The format written here, and the newest that is read.
 pub const FORMAT: u32 = 1;
@@ -40,6 +40,17 @@ pub struct Encoded {
     /// Disjoint spans of time for which it has data, in order, Unix nanoseconds, the end exclusive;
     /// whole microseconds. Empty only without rows.
     pub spans: Vec<(i64, i64)>,
+}
+
+/// A functions file, and what a catalog is told of it.
+#[derive(Clone, Debug)]
+pub struct EncodedFunctions {
+    /// `ID.functions.parquet`.
+    pub bytes: Bytes,
+    /// Length of its end, which says where everything is.
+    pub end: u64,
+    /// Its rows.
+    pub rows: u64,
 }
 
 /// Names of code, as far as somebody knows them.

@@ -16,6 +16,7 @@ mod error;
 mod export;
 mod format;
 mod fsck;
+mod functions;
 mod import;
 mod level;
 mod names;
@@ -31,7 +32,8 @@ pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
     Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
-    FileQuery, FileRow, Foreign, Instance, Lease, LevelStatus, NewFile, Replace, ServiceSum,
+    FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile,
+    NewFunctions, Replace, ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
@@ -40,13 +42,19 @@ pub use export::{
     ManifestError, ManifestFile, ManifestService,
 };
 pub use format::{
-    Encoded, FORMAT, FormatError, Names, Reader, Wanted, decode, encode, stored_window,
+    Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted,
+    decode, encode, encode_functions, stored_window,
+};
+pub use functions::{
+    Amounts, DeriveLimits, FunctionHistory, FunctionId, FunctionKey, FunctionOrigin, FunctionPlace,
+    FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted,
+    OriginFilter,
 };
 pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
 pub use import::{ImportError, ImportStep, Imported};
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
-pub use plan::{Piece, ReadPlan, Wish, choose};
+pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};
 pub use retain::{Ages, Removed, Retention};
 pub use store::ProfileStore;
 pub use table::{Kept, Row, Table, TableBuilder};

@@ -5,12 +5,16 @@
 //! yet; of parts of days, the hourly ones; where it must be finer, those of the agents' windows, as far
 //! as they are still there.
 
+mod functions;
+
 use std::collections::BTreeMap;
 
 use crate::{
     catalog::FileRow,
     level::{DAY, HOUR, Level, MINUTE},
 };
+
+pub use functions::{FunctionPiece, split_functions};
 
 /// Ranges up to this are answered with the agents' windows, nanoseconds.
 const FINE_RANGE: i64 = 15 * MINUTE;

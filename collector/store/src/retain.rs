@@ -48,6 +48,8 @@ pub struct Removed {
     pub retired: u64,
     /// Pairs of files that are gone now.
     pub deleted: u64,
+    /// Functions files that are gone now.
+    pub functions: u64,
     /// Files that nobody knew and that are gone now.
     pub orphans: u64,
 }
@@ -74,8 +76,12 @@ impl ProfileStore {
             }
         }
         if let Some(bytes) = retention.max_bytes {
+            let bytes = bytes.saturating_sub(self.catalog.function_bytes().await?);
             removed.retired += self.catalog.retire_until(bytes, now).await?;
         }
+        self.catalog.retire_functions(now).await?;
+        removed.functions =
+            self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
         removed.deleted = self.delete_retired(now.saturating_sub(nanos(retention.grace))).await?;
         if removed != Removed::default() {
             info!(retired = removed.retired, deleted = removed.deleted, "old profiles removed");
@@ -101,6 +107,20 @@ impl ProfileStore {
         }
     }
 
+    async fn delete_functions(&self, before: i64) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let files = self.catalog.retired_functions(before, STEP).await?;
+            let ids: Vec<FileId> = files.iter().map(|file| file.id).collect();
+            self.blobs.delete(files.into_iter().map(|file| file.blob.path).collect()).await?;
+            self.catalog.forget_functions(&ids).await?;
+            deleted += ids.len() as u64;
+            if ids.len() < STEP as usize {
+                return Ok(deleted);
+            }
+        }
+    }
+
     /// Removes files that nobody knows and that are older than `age`: collectors that died between
     /// writing them and committing them leave such ones. `age` is longer than a commit may take.
     ///
@@ -109,8 +129,8 @@ impl ProfileStore {
     pub async fn sweep(&self, age: Duration) -> Result<u64, StoreError> {
         let before = self.now().saturating_sub(nanos(age));
         let mut orphans = 0;
-        for level in Level::ALL {
-            let listed = self.blobs.list(level.as_str()).await?;
+        for place in Level::ALL.map(Level::as_str).into_iter().chain(["functions"]) {
+            let listed = self.blobs.list(place).await?;
             let old = listed.into_iter().filter(|file| file.written < before);
             let old: Vec<(FileId, String)> =
                 old.filter_map(|file| Some((id_of(&file.path)?, file.path))).collect();
@@ -130,11 +150,11 @@ impl ProfileStore {
     }
 }
 
-/// The pair that a file is of, by its name.
+/// The pair or functions file that a file is of, by its name.
 pub(crate) fn id_of(path: &str) -> Option<FileId> {
     let name = path.rsplit('/').next()?;
     let (id, kind) = name.split_once('.')?;
-    if !matches!(kind, "samples.parquet" | "stacks.parquet") {
+    if !matches!(kind, "samples.parquet" | "stacks.parquet" | "functions.parquet") {
         return None;
     }
     FileId::from_number(i64::from_str_radix(id, 16).ok()?)

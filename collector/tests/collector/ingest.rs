@@ -56,6 +56,7 @@ async fn delivered_batches_are_found_by_queries() {
             query: all(r#"{comm!="nobody"}"#),
             group_by: vec!["service".to_owned()],
             step_nanos: 10 * SECOND,
+            ..Default::default()
         };
         let answer = queries.series(SeriesRequest { step_nanos: 1000 * SECOND, ..request.clone() });
         let answer = answer.await.expect("answered").into_inner();

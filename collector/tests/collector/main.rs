@@ -6,6 +6,7 @@ mod crash;
 mod debuginfod;
 mod faults;
 mod fleet;
+mod functions;
 mod hostile;
 mod http;
 mod ingest;

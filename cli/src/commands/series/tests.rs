@@ -11,6 +11,7 @@ fn series(value: &str, points: &[(i64, u64)]) -> TimeSeries {
         unix_nanos: second * SECOND,
         cpu_nanos: cpu * 1_000_000_000,
         samples: *cpu,
+        self_nanos: cpu * 1_000_000,
     };
     TimeSeries { values: vec![value.to_owned()], points: points.iter().map(point).collect() }
 }
@@ -36,6 +37,17 @@ fn curves_share_their_scale_and_grid() {
     );
 }
 
+/// Check that a function's steps have its time in itself and with what it calls.
+#[test]
+fn a_function_has_two_times() {
+    let answer = answer(vec![series("", &[(0, 10)])]);
+    let text = points_table(&answer, true).render(Medium::default());
+    assert!(text.starts_with("TIME"), "{text}");
+    let words: Vec<&str> = text.lines().flat_map(str::split_whitespace).collect();
+    assert_eq!(words[1..5], ["CORES", "SELF", "TOTAL", "SAMPLES"], "{text}");
+    assert!(text.contains("10 ms  10.0 s"), "{text}");
+}
+
 /// Check that a limit keeps the series with the most CPU.
 #[test]
 fn a_limit_keeps_the_largest() {
@@ -49,7 +61,8 @@ fn a_limit_keeps_the_largest() {
 /// Check that an answer that makes no sense (no step, times at both ends of time) is survived.
 #[test]
 fn impossible_answers_are_survived() {
-    let point = |unix_nanos| Point { unix_nanos, cpu_nanos: u64::MAX, samples: u64::MAX };
+    let most = u64::MAX;
+    let point = |unix_nanos| Point { unix_nanos, cpu_nanos: most, samples: most, self_nanos: most };
     let points = vec![point(i64::MIN), point(i64::MAX), point(0)];
     let answer = SeriesResponse {
         series: vec![TimeSeries { values: vec![], points }],
@@ -57,7 +70,7 @@ fn impossible_answers_are_survived() {
         coverage: None,
     };
     let by = ["a".to_owned(), "b".to_owned()];
-    for table in [points_table(&answer), series_table(&by, &answer)] {
+    for table in [points_table(&answer, true), series_table(&by, &answer)] {
         assert!(!table.render(Medium::default()).is_empty());
     }
 }

@@ -59,21 +59,35 @@ fn functions_carry_whole_nanoseconds() {
 /// Check that the values of a series stand beside the labels they were grouped by.
 #[test]
 fn series_name_their_labels() {
-    let point =
-        v1::Point { unix_nanos: 1_795_341_600_000_000_000, cpu_nanos: 5_000_000_000, samples: 95 };
+    let point = v1::Point {
+        unix_nanos: 1_795_341_600_000_000_000,
+        cpu_nanos: 5_000_000_000,
+        samples: 95,
+        self_nanos: 1_000_000_000,
+    };
     let answer = v1::SeriesResponse {
         series: vec![v1::TimeSeries { values: vec!["a".to_owned()], points: vec![point] }],
         step_nanos: 10_000_000_000,
         coverage: None,
     };
     assert_eq!(
-        parsed(series(&["host".to_owned()], &answer, |_| 0.5)),
+        parsed(series(&["host".to_owned()], &answer, false, |_| 0.5)),
         json!([{
             "labels": {"host": "a"},
             "step_seconds": 10.0,
             "points": [{"time": "2026-11-22T10:00:00Z", "cpu_seconds": 5.0, "cores": 0.5, "samples": 95}],
         }])
     );
+}
+
+/// Check that the points of a function say what it took in itself.
+#[test]
+fn a_function_has_time_in_itself() {
+    let point = v1::Point { self_nanos: 1_500_000_000, ..v1::Point::default() };
+    let series_of_it = vec![v1::TimeSeries { values: Vec::new(), points: vec![point] }];
+    let answer = v1::SeriesResponse { series: series_of_it, ..v1::SeriesResponse::default() };
+    let parsed = parsed(series(&[], &answer, true, |_| 0.5));
+    assert_eq!(parsed[0]["points"][0]["self_seconds"], json!(1.5));
 }
 
 /// Check that an empty store has no times rather than 1970.

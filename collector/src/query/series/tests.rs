@@ -35,11 +35,12 @@ proptest! {
         step in 1..40_i64,
         batches in prop::collection::vec((0..100_000_i64, 1..500_i64, 1..1000_u64), 1..40),
     ) {
-        let mut builder = Builder { step: step * SECOND, series: BTreeMap::new(), points: 0 };
+        let mut builder = Builder::new(step * SECOND);
         let mut total = 0;
         for (at, window, nanos) in &batches {
             builder.widen(window * SECOND);
-            builder.add(&[], at * SECOND, *nanos, 1).expect("few points");
+            let sum = Sum { nanos: *nanos, samples: 1, self_nanos: 0 };
+            builder.add(&[], at * SECOND, sum).expect("few points");
             total += nanos;
         }
         let width = builder.step;

@@ -33,8 +33,8 @@ fn batch(stacks: &[(&[u64], u64)]) -> Batch {
 
 fn rows(batch: &Batch, symbols: &[Symbol]) -> Vec<(String, u64, u64)> {
     let mut rows: Vec<_> = usage(batch, symbols)
-        .into_wire()
         .into_iter()
+        .map(wire)
         .map(|row| (row.function, row.self_nanos, row.total_nanos))
         .collect();
     rows.sort();
@@ -82,11 +82,30 @@ fn addresses_say_why_they_have_no_name() {
     let reserved = Symbol::Unknown(Reason::NoObject);
     let symbols = [reserved, Symbol::Named(vec![line("f")]), Symbol::Unknown(Reason::NotReady)];
     let mut rows: Vec<_> = usage(&batch, &symbols)
-        .into_wire()
         .into_iter()
+        .map(wire)
         .map(|row| (row.function, row.unnamed_reason))
         .collect();
     rows.sort();
     let expected = [("f", ""), ("libx.so+0x2", "not_ready")];
     assert_eq!(rows, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
+}
+
+/// Check that the innermost frame alone decides what has no name, and that samples without frames are no
+/// addresses.
+#[test]
+fn unnamed_code_is_summed_up_by_reason() {
+    let batch = batch(&[(&[1, 2], 1), (&[2, 1], 10), (&[3], 5), (&[3, 1], 20), (&[], 100)]);
+    let symbols = [
+        Symbol::Unknown(Reason::NoMapping),
+        Symbol::Unknown(Reason::NotCovered),
+        Symbol::Named(Vec::new()),
+        Symbol::Unknown(Reason::NotReady),
+    ];
+    let mut totals = Totals::default();
+    usage(&batch, &symbols).iter().for_each(|(key, amounts)| totals.count(key, *amounts));
+    assert_eq!(totals.nanos(), 136);
+    let unnamed: Vec<_> =
+        totals.unnamed().into_iter().map(|it| (it.reason, it.self_nanos)).collect();
+    assert_eq!(unnamed, [("not_covered".to_owned(), 30), ("not_ready".to_owned(), 5)]);
 }

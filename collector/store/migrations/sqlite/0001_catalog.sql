@@ -32,13 +32,42 @@ CREATE TABLE files (
     rolled BIGINT NOT NULL,
     created BIGINT NOT NULL,
     damaged TEXT,
+    -- The functions file that holds its sums; null = none.
+    functions BIGINT,
     -- When it was replaced or expired; null = live.
     retired BIGINT
 );
 CREATE INDEX files_live ON files (level, bucket) WHERE retired IS NULL;
 CREATE INDEX files_live_end ON files (level, range_end) WHERE retired IS NULL;
 CREATE INDEX files_damaged ON files (id) WHERE damaged IS NOT NULL AND retired IS NULL;
+CREATE INDEX files_functions ON files (functions) WHERE functions IS NOT NULL;
+-- Those of which sums are to be made.
+CREATE INDEX files_without_functions ON files (level, bucket)
+    WHERE functions IS NULL AND retired IS NULL AND damaged IS NULL AND service IS NOT NULL AND level > 0;
 CREATE INDEX files_retired ON files (retired) WHERE retired IS NOT NULL;
+
+-- Sums by function, derived from pairs of files.
+CREATE TABLE function_files (
+    id BIGINT NOT NULL PRIMARY KEY,
+    level BIGINT NOT NULL,
+    bucket BIGINT NOT NULL,
+    path TEXT NOT NULL,
+    bytes BIGINT NOT NULL,
+    crc BIGINT NOT NULL,
+    -- Length of the end that is read first.
+    end_bytes BIGINT NOT NULL,
+    -- How many pairs it was made from.
+    covers BIGINT NOT NULL,
+    -- Objects that had no names yet, one a line.
+    missing TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    -- When it was last looked for names that were missing.
+    checked BIGINT NOT NULL,
+    -- When no live pair named it any more; null = live.
+    retired BIGINT
+);
+CREATE INDEX function_files_late ON function_files (checked) WHERE retired IS NULL AND missing <> '';
+CREATE INDEX function_files_retired ON function_files (retired) WHERE retired IS NOT NULL;
 
 CREATE TABLE file_services (
     file BIGINT NOT NULL REFERENCES files (id) ON DELETE CASCADE,

@@ -7,6 +7,7 @@ use sqlx::{Row as _, any::AnyRow};
 use super::{
     database::{Database, Transaction},
     error::CatalogError,
+    functions,
     number::{column, stored},
     spans,
     sql::{MAX_PARAMETERS, Statement},
@@ -19,7 +20,7 @@ use crate::level::{DAY, Level};
 const REACH: i64 = DAY;
 
 const COLUMNS: &str = "id, level, bucket, service, samples_path, samples_bytes, samples_crc, \
-     stacks_path, stacks_bytes, stacks_crc, row_count, batches, samples, spans, rolled, created, damaged";
+     stacks_path, stacks_bytes, stacks_crc, row_count, batches, samples, spans, rolled, created, damaged, functions";
 
 /// A new file, checked and in the form of its row.
 pub(super) struct Encoded<'a> {
@@ -198,9 +199,12 @@ pub(super) async fn read(
 ) -> Result<Vec<FileRow>, CatalogError> {
     let rows = database.read(action, statement).await?;
     let mut files = Vec::with_capacity(rows.len());
+    let mut numbers = Vec::with_capacity(rows.len());
     for row in &rows {
         files.push(file(database, row)?);
+        numbers.push(row.try_get(17).map_err(|source| database.failed(action, source))?);
     }
+    functions::rows::attach(database, action, &mut files, &numbers).await?;
     let mut services = services(database, action, &files).await?;
     files.retain_mut(|row| match services.remove(&row.file.id) {
         Some(found) => {
@@ -267,8 +271,13 @@ fn file(database: &Database, row: &AnyRow) -> Result<FileRow, CatalogError> {
         services: Vec::new(),
     };
     let rolled: i64 = row.try_get(14).map_err(failed)?;
-    let created = row.try_get(15).map_err(failed)?;
-    Ok(FileRow { file, rolled: rolled != 0, created, damaged: row.try_get(16).map_err(failed)? })
+    Ok(FileRow {
+        file,
+        rolled: rolled != 0,
+        created: row.try_get(15).map_err(failed)?,
+        damaged: row.try_get(16).map_err(failed)?,
+        functions: None,
+    })
 }
 
 pub(super) fn id(database: &Database, number: i64) -> Result<FileId, CatalogError> {
@@ -284,11 +293,13 @@ pub(super) async fn known(
     const ACTION: &str = "look up files in";
     let mut known = HashSet::new();
     for chunk in ids.chunks(MAX_PARAMETERS) {
-        let statement = Statement::new("SELECT id FROM files WHERE id IN ");
-        let statement = statement.list(chunk.iter().map(|id| id.number()));
-        for row in database.read(ACTION, statement).await? {
-            let number = row.try_get(0).map_err(|source| database.failed(ACTION, source))?;
-            known.insert(id(database, number)?);
+        for table in ["files", "function_files"] {
+            let statement = Statement::new(&format!("SELECT id FROM {table} WHERE id IN "));
+            let statement = statement.list(chunk.iter().map(|id| id.number()));
+            for row in database.read(ACTION, statement).await? {
+                let number = row.try_get(0).map_err(|source| database.failed(ACTION, source))?;
+                known.insert(id(database, number)?);
+            }
         }
     }
     Ok(known)

@@ -1,6 +1,6 @@
 //! What a catalog is told and answers.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use fleetprof_proto::{
     ids::{BatchId, InstanceId},
@@ -72,6 +72,47 @@ pub struct FileRow {
     pub created: i64,
     /// Why it is not read any more, if it is damaged.
     pub damaged: Option<String>,
+    /// The functions file that holds its sums, if there is one.
+    pub functions: Option<Arc<FunctionFile>>,
+}
+
+/// A functions file as the catalog has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionFile {
+    /// Which.
+    pub id: FileId,
+    /// Where it is.
+    pub blob: Blob,
+    /// Length of its end, which says where everything is.
+    pub end: u64,
+    /// How many pairs of files it was made from.
+    pub covers: u64,
+}
+
+/// A functions file that is there and is to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFunctions {
+    /// The file.
+    pub file: FunctionFile,
+    /// Level of the pairs that it was made from.
+    pub level: Level,
+    /// Their hour or day, Unix nanoseconds.
+    pub bucket: i64,
+    /// Objects that had no names yet.
+    pub missing: Vec<String>,
+}
+
+/// A functions file that was made while names were missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateFunctions {
+    /// Which.
+    pub id: FileId,
+    /// Level of the pairs that it was made from.
+    pub level: Level,
+    /// Their hour or day, Unix nanoseconds.
+    pub bucket: i64,
+    /// Objects that had no names then.
+    pub missing: Vec<String>,
 }
 
 /// A batch whose samples are in a file that is committed.

@@ -223,6 +223,12 @@ impl Job {
         }
     }
 
+    /// Level and hour or day of the files that it retires or adds.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = (Level, i64)> {
+        let own = std::iter::once((self.level(), self.bucket()));
+        own.chain(self.inputs().iter().map(|row| (row.file.level, row.file.bucket)))
+    }
+
     /// What others must not work on at the same time.
     pub(super) fn place(&self) -> &'static str {
         match self.inputs().first().map(|row| row.file.level) {

@@ -2,6 +2,7 @@
 
 mod columns;
 pub(super) mod file;
+mod functions;
 mod samples;
 mod stacks;
 
@@ -17,6 +18,8 @@ use super::{
     schema::{self, SAMPLES, STACKS},
 };
 use crate::{catalog::FileId, table::TableBuilder};
+
+pub use functions::{FunctionsFile, Part};
 
 /// Reads what is wanted of a pair of files. Memory: the stacks that are wanted, 16 thousand rows, and
 /// what the caller's table takes.

@@ -13,12 +13,19 @@ pub(super) const SAMPLES: &str = "samples";
 /// Name of the stacks file in messages.
 pub(super) const STACKS: &str = "stacks";
 
+/// Name of the functions file in messages.
+pub(super) const FUNCTIONS: &str = "functions";
+
 /// Key of the file's metadata: the format, a decimal number.
 pub(super) const FORMAT_KEY: &str = "fleetprof.format";
 /// Key of the file's metadata: the program that wrote it.
 pub(super) const CREATED_BY_KEY: &str = "fleetprof.created_by";
 /// Key of the file's metadata: the pair, a decimal number.
 pub(super) const FILE_ID_KEY: &str = "fleetprof.file_id";
+
+/// Key of the metadata of a functions file: the CRC-32C of each column of each row group, eight hex digits
+/// each, so that parts of it can be read and trusted.
+pub(super) const CHUNKS_KEY: &str = "fleetprof.crc32c";
 
 /// Labels that have a column of their name, in the order of the columns and of the rows. The first is
 /// never null.
@@ -55,13 +62,11 @@ pub(super) fn label_entry() -> Arc<Field> {
 
 /// The columns of the samples file.
 pub(super) fn samples() -> SchemaRef {
-    let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![Field::new("file_id", DataType::Int64, false)];
     let label = |name: &&str| Field::new(*name, text(), *name != labels::SERVICE);
     fields.extend(LABELS.iter().map(label));
     fields.push(Field::new("labels", DataType::Map(label_entry(), false), false));
-    fields.push(Field::new("start", time(), false));
-    fields.push(Field::new("end", time(), false));
+    fields.extend([time("start"), time("end")]);
     fields.push(Field::new("stack_id", DataType::Int64, false));
     fields.push(Field::new("result", DataType::Int32, false));
     fields.push(Field::new("samples", DataType::Int64, false));
@@ -86,6 +91,45 @@ pub(super) fn stacks() -> SchemaRef {
         Field::new("offset", DataType::Int64, true),
         Field::new("reason", text(), true),
     ]))
+}
+
+fn time(name: &str) -> Field {
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Field::new(name, micros, false)
+}
+
+/// Amounts of a function.
+pub(super) const AMOUNTS: [&str; 4] =
+    ["self_samples", "total_samples", "self_nanos", "total_nanos"];
+
+/// Fields of an entry in the column `hours`.
+pub(super) fn hour_fields() -> Fields {
+    let amounts = AMOUNTS.iter().map(|name| Field::new(*name, DataType::Int64, false));
+    std::iter::once(time("start")).chain(amounts).collect()
+}
+
+/// The type of an entry in the column `hours`.
+pub(super) fn hour_entry() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::Struct(hour_fields()), false))
+}
+
+/// The columns of a functions file.
+pub(super) fn functions() -> SchemaRef {
+    let mut fields = vec![
+        Field::new("file_id", DataType::Int64, false),
+        Field::new("service", text(), false),
+        Field::new("version", text(), true),
+        Field::new("function_id", DataType::Int64, false),
+        Field::new("function", text(), false),
+        Field::new("file", text(), true),
+        Field::new("module", text(), true),
+        Field::new("unnamed", text(), true),
+        time("start"),
+        time("end"),
+    ];
+    fields.extend(AMOUNTS.iter().map(|name| Field::new(*name, DataType::Int64, false)));
+    fields.push(Field::new("hours", DataType::List(hour_entry()), false));
+    Arc::new(Schema::new(fields))
 }
 
 const KINDS: [(ObjectKind, &str); 6] = [

@@ -21,6 +21,33 @@ pub(super) fn seal(mut file: Vec<u8>) -> Option<Bytes> {
     Some(file.into())
 }
 
+/// The same for a file of which parts are read: the four bytes before its checksum are that of what
+/// comes after it. Also gives the length of the end that [`check_end`] needs.
+pub(super) fn seal_with_end(mut file: Vec<u8>) -> Option<(Bytes, u64)> {
+    let footer = footer_start(&file, 0)?;
+    let sum = crc32c::crc32c(&file[footer..]);
+    file.splice(footer..footer, sum.to_le_bytes());
+    let end = file.len() - footer + 4;
+    Some((seal(file)?, end as u64))
+}
+
+/// The footer in the end of a file sealed by [`seal_with_end`].
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check_end(end: &[u8]) -> Result<&[u8], &'static str> {
+    let wrong = "its footer is not what was written";
+    let (sum, rest) = end.split_first_chunk::<4>().ok_or(wrong)?;
+    let (_of_all, rest) = rest.split_first_chunk::<4>().ok_or(wrong)?;
+    let (footer, tail) =
+        rest.split_at_checked(rest.len().checked_sub(TAIL).ok_or(wrong)?).ok_or(wrong)?;
+    let length = u32::try_from(footer.len()).map_err(|_| wrong)?.to_le_bytes();
+    if *sum != crc32c::crc32c(rest).to_le_bytes() || !tail.starts_with(&length) {
+        return Err(wrong);
+    }
+    Ok(footer)
+}
+
 /// Whether the bytes are those that were sealed.
 ///
 /// # Errors

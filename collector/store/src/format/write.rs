@@ -1,6 +1,7 @@
 //! Writes a table as a pair of files.
 
 mod frames;
+mod functions;
 pub(super) mod samples;
 pub(super) mod stacks;
 
@@ -20,13 +21,15 @@ use parquet::{
 use super::{
     Encoded, FORMAT, FormatError, Names,
     order::Plan,
-    schema::{CREATED_BY_KEY, FILE_ID_KEY, FORMAT_KEY},
+    schema::{CHUNKS_KEY, CREATED_BY_KEY, FILE_ID_KEY, FORMAT_KEY},
     seal,
 };
 use crate::{
     catalog::{FileId, ServiceSum},
     table::Table,
 };
+
+pub use functions::encode_functions;
 
 /// Of zstd: higher ones take several times as long for a few percent.
 const COMPRESSION_LEVEL: i32 = 3;
@@ -129,5 +132,25 @@ impl FileWriter {
     pub(super) fn finish(self) -> Result<Bytes, FormatError> {
         let file = self.parquet.into_inner().map_err(FormatError::write)?;
         seal::seal(file).ok_or_else(|| FormatError::write("the writer made no Parquet file"))
+    }
+
+    /// For a file of which parts are read; also the length of the end that is read first.
+    fn finish_in_parts(mut self) -> Result<(Bytes, u64), FormatError> {
+        self.parquet.sync().map_err(FormatError::write)?;
+        let written = self.parquet.inner();
+        let mut sums = String::new();
+        for group in self.parquet.flushed_row_groups() {
+            for column in group.columns() {
+                let (start, length) = column.byte_range();
+                let range = usize::try_from(start).ok().zip(usize::try_from(length).ok());
+                let bytes = range.and_then(|(start, length)| written.get(start..start + length));
+                let bytes = bytes.ok_or_else(|| FormatError::write("a column is not there"))?;
+                sums.push_str(&format!("{:08x}", crc32c::crc32c(bytes)));
+            }
+        }
+        self.parquet.append_key_value_metadata(KeyValue::new(CHUNKS_KEY.to_owned(), sums));
+        let file = self.parquet.into_inner().map_err(FormatError::write)?;
+        seal::seal_with_end(file)
+            .ok_or_else(|| FormatError::write("the writer made no Parquet file"))
     }
 }

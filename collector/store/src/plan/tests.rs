@@ -17,7 +17,7 @@ fn row(level: Level, bucket: i64, samples: u64, rolled: bool) -> FileRow {
         spans: vec![(bucket, bucket + level.span())],
         services: vec![ServiceSum { service: "s".to_owned(), samples, nanos: 1 }],
     };
-    FileRow { file, rolled, created: 0, damaged: None }
+    FileRow { file, rolled, created: 0, damaged: None, functions: None }
 }
 
 fn wish(range: (i64, i64)) -> Wish {

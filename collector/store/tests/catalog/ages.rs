@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetprof_store::{DAY, Expire, HOUR, Level, Replace};
+use fleetprof_store::{DAY, Expire, Level, Replace};
 use tokio::task::JoinSet;
 
 use crate::fixture::{Place, SECOND, T0, file, ids, live, on_both};

@@ -5,10 +5,10 @@ use std::{fs, path::Path, process::Command};
 use fleetprof_proto::{
     batch::FrameRef,
     ids::{BuildIdKind, ObjectKind},
-    symbol::Line,
+    symbol::{self, Line, Symbol},
     v1::UnresolvedReason as Reason,
 };
-use fleetprof_store::{FileId, Names, Table, encode};
+use fleetprof_store::{FileId, FunctionTable, Names, Table, encode, encode_functions};
 use serde_json::{Value, json};
 
 use crate::tables::{FRAMES, Sample, table};
@@ -28,6 +28,16 @@ impl Program {
             _ => Vec::new(),
         };
         Self((0..table.code.frame_count()).map(lines).collect())
+    }
+}
+
+impl Program {
+    fn symbols(&self) -> Vec<Symbol> {
+        let symbol = |lines: &Vec<Line>| match lines.is_empty() {
+            true => Symbol::Unknown(symbol::Reason::NoObject),
+            false => Symbol::Named(lines.clone()),
+        };
+        self.0.iter().map(symbol).collect()
     }
 }
 
@@ -144,10 +154,15 @@ fn seen(answer: &Value) -> Vec<String> {
 fn other_engines_read_the_same() {
     let table = written();
     let names = Program::new(&table);
-    let files = encode(FileId::random(), &table, Some(&names)).expect("a table that can be stored");
+    let id = FileId::random();
+    let files = encode(id, &table, Some(&names)).expect("a table that can be stored");
+    let mut functions = FunctionTable::default();
+    functions.add(id, &table, &names.symbols());
+    let functions = encode_functions(FileId::random(), functions).expect("can be stored");
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("1.samples.parquet"), files.samples).expect("written");
     fs::write(folder.path().join("1.stacks.parquet"), files.stacks).expect("written");
+    fs::write(folder.path().join("1.functions.parquet"), functions.bytes).expect("written");
     let joined: usize =
         table.rows.iter().map(|row| rows(&table, &names, row.stack as usize).len()).sum();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -163,5 +178,8 @@ fn other_engines_read_the_same() {
         let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(seen(&answer), expected(&table, &names), "{engine}");
         assert_eq!(answer["joined"][1], json!(joined), "{engine}");
+        // Each sample is in one function itself, and in one hour of it.
+        let samples: u64 = table.rows.iter().map(|row| row.samples).sum();
+        assert_eq!(answer["functions"], json!([samples, samples]), "{engine}");
     }
 }

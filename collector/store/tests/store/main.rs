@@ -2,6 +2,7 @@
 
 mod fixture;
 mod fsck;
+mod functions;
 mod levels;
 mod moving;
 mod removing;

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use arrow_array::{
-    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray, types::Int32Type,
+    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
+    StringArray, StructArray, TimestampMicrosecondArray, types::Int32Type,
 };
 
 use super::file::File;
-use crate::format::FormatError;
+use crate::{
+    format::{FormatError, schema::AMOUNTS},
+    functions::Amounts,
+};
 
 /// Rows of some columns.
 pub(super) struct Columns<'a> {
@@ -29,6 +32,13 @@ pub(super) struct LabelMap<'a> {
     offsets: &'a [i32],
     names: Text<'a>,
     values: Text<'a>,
+}
+
+/// The column of hours of a functions file.
+pub(super) struct Hours<'a> {
+    offsets: &'a [i32],
+    starts: &'a [i64],
+    amounts: [&'a [i64]; AMOUNTS.len()],
 }
 
 // === impl Columns ===
@@ -97,6 +107,33 @@ impl<'a> Columns<'a> {
         Text::new(column).ok_or_else(|| self.file.damaged(format!("column {name} has bad numbers")))
     }
 
+    /// The amounts of functions, in the order of [`AMOUNTS`].
+    pub(super) fn all_amounts(&self) -> Result<[&'a [i64]; AMOUNTS.len()], FormatError> {
+        let [a, b, c, d] = AMOUNTS;
+        Ok([self.amounts(a)?, self.amounts(b)?, self.amounts(c)?, self.amounts(d)?])
+    }
+
+    /// The column of hours of a functions file.
+    pub(super) fn hours(&self, name: &str) -> Result<Hours<'a>, FormatError> {
+        let list = self.never_null::<ListArray>(name)?;
+        let entries: Option<&'a StructArray> = list.values().as_any().downcast_ref();
+        let entries = entries.filter(|entries| entries.null_count() == 0);
+        let column = |at: usize| entries.and_then(|entries| entries.columns().get(at));
+        let starts =
+            column(0).and_then(|it| it.as_any().downcast_ref::<TimestampMicrosecondArray>());
+        let long = |at: usize| column(at).and_then(|it| it.as_any().downcast_ref::<Int64Array>());
+        let longs = (starts, long(1), long(2), long(3), long(4));
+        let (Some(starts), Some(a), Some(b), Some(c), Some(d)) = longs else {
+            return Err(self.file.damaged(format!("column {name} is another")));
+        };
+        let amounts: [&'a [i64]; AMOUNTS.len()] = [a.values(), b.values(), c.values(), d.values()];
+        let nulls = [a, b, c, d].iter().any(|it| it.null_count() > 0) || starts.null_count() > 0;
+        if nulls || amounts.iter().any(|it| it.iter().any(|amount| *amount < 0)) {
+            return Err(self.file.damaged(format!("column {name} has nulls or negative numbers")));
+        }
+        Ok(Hours { offsets: list.value_offsets(), starts: starts.values(), amounts })
+    }
+
     /// The column of all labels that have none of their own.
     pub(super) fn labels(&self, name: &str) -> Result<LabelMap<'a>, FormatError> {
         let map = self.never_null::<MapArray>(name)?;
@@ -111,6 +148,28 @@ impl<'a> Columns<'a> {
             _ => Err(self.file.damaged(format!("column {name} has bad numbers"))),
         }
     }
+}
+
+// === impl Hours ===
+
+impl<'a> Hours<'a> {
+    /// The hours of a row: their starts, Unix nanoseconds, and amounts.
+    pub(super) fn get(&self, row: usize) -> impl Iterator<Item = (i64, Amounts)> {
+        let (start, end) = (self.offsets.get(row), self.offsets.get(row + 1));
+        let range = start.zip(end).and_then(|(start, end)| {
+            Some(usize::try_from(*start).ok()?..usize::try_from(*end).ok()?)
+        });
+        range
+            .unwrap_or_default()
+            .map(|at| (self.starts[at].saturating_mul(1000), amounts(&self.amounts, at)))
+    }
+}
+
+/// The amounts of a row, from columns in the order of [`AMOUNTS`].
+pub(super) fn amounts(columns: &[&[i64]; AMOUNTS.len()], row: usize) -> Amounts {
+    let [self_samples, total_samples, self_nanos, total_nanos] =
+        columns.map(|column| column[row].cast_unsigned());
+    Amounts { self_samples, total_samples, self_nanos, total_nanos }
 }
 
 // === impl Text ===

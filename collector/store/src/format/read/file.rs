@@ -1,6 +1,10 @@
 //! A Parquet file in memory that may not be what it was.
 
-use std::io::{Cursor, Read as _};
+use std::{
+    io::{Cursor, Read as _},
+    ops::Range,
+    sync::Arc,
+};
 
 use arrow_schema::SchemaRef;
 use bytes::{Buf as _, Bytes, buf::Reader};
@@ -47,9 +51,15 @@ pub(in crate::format) struct File {
     id: FileId,
 }
 
-/// The bytes of a file, as Parquet's reader gets them: no page may be larger than it should be.
-#[derive(Clone, Debug)]
-struct Pages(Bytes);
+/// The bytes of a file, as far as they are there, as Parquet's reader gets them: no page may be larger
+/// than it should be.
+#[derive(Clone, Debug, Default)]
+struct Pages {
+    /// Parts of the file by where they begin, in order.
+    parts: Arc<Vec<(u64, Bytes)>>,
+    /// Length of the whole file.
+    length: u64,
+}
 
 // === impl File ===
 
@@ -66,6 +76,32 @@ impl File {
             .with_page_index_policy(PageIndexPolicy::Skip)
             .parse_and_finish(&bytes)
             .map_err(|error| damaged(error.to_string()))?;
+        let length = bytes.len() as u64;
+        let pages = Pages { parts: Arc::new(vec![(0, bytes)]), length };
+        Self::of(name, pages, metadata, schema)
+    }
+
+    /// Opens a file of this length by its end; its rows are read after [`Self::fill`].
+    pub(super) fn open_end(
+        name: &'static str,
+        end: &[u8],
+        length: u64,
+        schema: SchemaRef,
+    ) -> Result<Self, FormatError> {
+        let damaged = |what: String| FormatError::Damaged { file: name, what };
+        let footer = seal::check_end(end).map_err(|what| damaged(what.to_owned()))?;
+        let metadata = ParquetMetaDataReader::decode_metadata(footer)
+            .map_err(|error| damaged(error.to_string()))?;
+        Self::of(name, Pages { length, ..Pages::default() }, metadata, schema)
+    }
+
+    fn of(
+        name: &'static str,
+        pages: Pages,
+        metadata: ParquetMetaData,
+        schema: SchemaRef,
+    ) -> Result<Self, FormatError> {
+        let damaged = |what: String| FormatError::Damaged { file: name, what };
         let text = |key: &str| {
             let pairs = metadata.file_metadata().key_value_metadata()?;
             pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
@@ -84,12 +120,38 @@ impl File {
         let options = ArrowReaderOptions::new().with_schema(schema);
         let metadata = ArrowReaderMetadata::try_new(metadata.into(), options)
             .map_err(|error| damaged(error.to_string()))?;
-        Ok(Self { name, pages: Pages(bytes), metadata, id })
+        Ok(Self { name, pages, metadata, id })
+    }
+
+    /// Gives the bytes of parts, in order.
+    pub(super) fn fill(&mut self, parts: Vec<(u64, Bytes)>) {
+        self.pages.parts = Arc::new(parts);
+    }
+
+    /// A text of the file's metadata.
+    pub(super) fn metadata_text(&self, key: &str) -> Option<&str> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+    }
+
+    /// The columns of a row group: the names of those of the schema, and where their bytes are.
+    pub(super) fn chunks(&self, group: usize) -> impl Iterator<Item = (&str, Range<u64>)> {
+        let columns = self.metadata.metadata().row_group(group).columns();
+        columns.iter().map(|column| {
+            let (start, length) = column.byte_range();
+            let name = column.column_path().parts().first().map_or("", String::as_str);
+            (name, start..start.saturating_add(length))
+        })
     }
 
     /// The pair it is of.
     pub(in crate::format) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Length of the whole file.
+    pub(super) fn length(&self) -> u64 {
+        self.pages.length
     }
 
     /// Number of row groups.
@@ -176,9 +238,19 @@ fn check_rows(metadata: &ParquetMetaData) -> Result<(), &'static str> {
 
 // === impl Pages ===
 
+impl Pages {
+    /// What there is from an offset on.
+    fn from(&self, start: u64) -> Option<Bytes> {
+        let part = self.parts.partition_point(|(first, _)| *first <= start).checked_sub(1)?;
+        let (first, bytes) = &self.parts[part];
+        let start = usize::try_from(start - first).ok()?;
+        (start < bytes.len()).then(|| bytes.slice(start..))
+    }
+}
+
 impl Length for Pages {
     fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.length
     }
 }
 
@@ -188,20 +260,19 @@ impl ChunkReader for Pages {
     /// The header of a page, and what follows. Memory is taken as the header says, so that is looked at
     /// here first.
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let start = usize::try_from(start).ok().filter(|start| *start < self.0.len());
-        let start =
-            start.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
-        match page_bytes(&self.0[start..]) {
-            Some(bytes) if bytes <= MAX_PAGE_BYTES => Ok(self.0.slice(start..).reader()),
+        let bytes = self.from(start);
+        let bytes =
+            bytes.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
+        match page_bytes(&bytes) {
+            Some(claimed) if claimed <= MAX_PAGE_BYTES => Ok(bytes.reader()),
             _ => Err(ParquetError::General("a page is too large, or has no size".to_owned())),
         }
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let start = usize::try_from(start).ok();
-        let range = start.and_then(|start| Some(start..start.checked_add(length)?));
-        match range.filter(|range| range.end <= self.0.len()) {
-            Some(range) => Ok(self.0.slice(range)),
+        match self.from(start).filter(|bytes| length <= bytes.len()) {
+            Some(bytes) => Ok(bytes.slice(..length)),
+            None if length == 0 => Ok(Bytes::new()),
             None => Err(ParquetError::EOF("a page ends after the end".to_owned())),
         }
     }
