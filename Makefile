@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help build run test test-kernels bench fuzz lint fmt setup clean
+.PHONY: help build run run-fleet test test-kernels bench fuzz lint fmt setup clean
 
 help: ## this text
 	@printf 'fleetprof: where does the CPU of the whole host go?\n\n'
@@ -18,6 +18,9 @@ build: ## release binaries fleetprof, fleetprof-agent, fleetprof-collector in ta
 
 run: ## collector and agent on this host, and a live table of services and functions (root or sudo)
 	@scripts/run.sh
+
+run-fleet: ## S3, PostgreSQL, three collectors and hundreds of simulated agents on this host (root or sudo)
+	@scripts/run-fleet.sh
 
 test: ## everything: build, deploy checks, all tests on the real kernel (root or sudo)
 	@scripts/test.sh

@@ -52,6 +52,19 @@ die() {
     exit 1
 }
 
+# seconds DURATION: RUN_FOR as seconds, of 30, 30s, 2m, 1h.
+seconds() {
+    [[ $1 =~ ^([1-9][0-9]{0,6})([smh]?)$ ]] || {
+        echo "error: RUN_FOR=$1 is not a duration; use for example 30s, 2m or 1h" >&2
+        exit 2
+    }
+    case ${BASH_REMATCH[2]} in
+    m) echo $((BASH_REMATCH[1] * 60)) ;;
+    h) echo $((BASH_REMATCH[1] * 3600)) ;;
+    *) echo "${BASH_REMATCH[1]}" ;;
+    esac
+}
+
 # stage NAME COMMAND…: runs COMMAND and says how long it took, so that a slow `make test` explains itself.
 # COMMAND must be a program, not a shell function: `||` below would switch `set -e` off inside a function.
 stage() {

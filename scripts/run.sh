@@ -6,6 +6,8 @@
 #   RUN_DATA=DIR    keep the data there; without it, a temporary directory that is removed at the end
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/env.sh
+source scripts/env.sh
 
 PORT=${PORT:-7171}
 if ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] || ((PORT >= 65535)); then
@@ -24,26 +26,12 @@ if [[ -t 1 ]]; then
     REFRESH=3
 fi
 
-# seconds DURATION: 30, 30s, 2m, 1h → seconds.
-seconds() {
-    [[ $1 =~ ^([1-9][0-9]{0,6})([smh]?)$ ]] || {
-        echo "error: RUN_FOR=$1 is not a duration; use for example 30s, 2m or 1h" >&2
-        exit 2
-    }
-    case ${BASH_REMATCH[2]} in
-    m) echo $((BASH_REMATCH[1] * 60)) ;;
-    h) echo $((BASH_REMATCH[1] * 3600)) ;;
-    *) echo "${BASH_REMATCH[1]}" ;;
-    esac
-}
 RUN_SECONDS=
 if [[ -n ${RUN_FOR:-} ]]; then RUN_SECONDS=$(seconds "$RUN_FOR"); fi
 
 # FLEETPROF_BIN_DIR=DIR uses binaries that are already there (the test of this script does).
 BIN=${FLEETPROF_BIN_DIR:-target/release}
 if [[ -z ${FLEETPROF_BIN_DIR:-} ]]; then scripts/build.sh; fi
-# shellcheck source=scripts/env.sh
-source scripts/env.sh
 # shellcheck source=scripts/stack.sh
 source scripts/stack.sh
 

@@ -42,7 +42,7 @@ has_user_emulator() { command -v qemu-aarch64 >/dev/null; }
 # Compilers and tools whose programs the symbolizer is compared with LLVM on.
 has_debug_tools() { compgen -G "/usr/lib/llvm-*/bin/llvm-symbolizer" && compgen -G "/usr/lib/llvm-*/bin/llvm-dwp" && command -v clang && command -v clang++ && command -v ld.lld && command -v dwz && command -v debuginfod; } >/dev/null
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
-has_venv() { cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && [[ -x $VENV/bin/hadolint && -x $VENV/bin/kubectl ]]; }
+has_venv() { cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && [[ -x $VENV/bin/hadolint && -x $VENV/bin/kubectl && -x $VENV/bin/weed ]]; }
 has_machines() { command -v qemu-system-x86_64 && command -v qemu-system-aarch64 && command -v cpio; } >/dev/null
 has_arm64_cc() { command -v aarch64-linux-gnu-gcc >/dev/null && [[ $(aarch64-linux-gnu-gcc -print-file-name=libc.a) == */* ]]; }
 has_rustfmt() { "$CARGO" fmt --version >/dev/null 2>&1; }

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# A collector and an agent on this host, for run.sh. Sourced after env.sh; starts and ends processes, prints
+# A collector and an agent on this host, for run.sh and run-fleet.sh. Sourced after env.sh; starts and ends processes, prints
 # nothing on its own except on failure.
 #
-# In:  PORT, METRICS_PORT, DATA (directory), LOGS (directory), BIN (directory of the three binaries).
+# In:  PORT, METRICS_PORT, DATA (directory), LOGS (directory), BIN (directory of the three binaries), RECIPE (of the
+#      Makefile, optional).
 # Out: COLLECTOR_PID, AGENT_PID (empty when not running), COLLECTOR_URL.
 
 COLLECTOR_PID=
@@ -28,7 +29,7 @@ require_free() {
     if command -v ss >/dev/null; then
         owner=$(ss -Hltnp "sport = :$1" | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/ by \1 (pid \2)/p' | head -n 1)
     fi
-    die "port $1 is in use$owner; choose another one, for example: $2=$(($1 + 100)) make run"
+    die "port $1 is in use$owner; choose another one, for example: $2=$(($1 + 100)) make ${RECIPE:-run}"
 }
 
 # http_status PORT PATH: the status code, or nothing when there is no answer within 2 s.

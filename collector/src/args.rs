@@ -1,5 +1,6 @@
 //! The command line: text in, a [`Config`] out.
 
+mod commands;
 mod keep;
 mod servers;
 
@@ -10,6 +11,9 @@ use clap::{Parser, ValueEnum};
 use fleetprof_store::{Ages, Retention};
 
 use crate::config::Config;
+pub use commands::{
+    Command, ExportArgs, Format, FsckArgs, ImportArgs, LevelName, OutputArgs, StoreArgs,
+};
 use keep::KeepService;
 use servers::Servers;
 
@@ -22,6 +26,7 @@ use servers::Servers;
 #[command(
     name = "fleetprof-collector",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:
   fleetprof-collector --data-dir ./data
   fleetprof-agent run --collector http://127.0.0.1:7171      (as root, on every host)
@@ -33,6 +38,10 @@ those after it. When the file system is full, agents buffer, /readyz says so, an
 there is space again."
 )]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address and port to serve on. Beyond this host: 0.0.0.0:7171, in a network you trust.
     #[arg(long, env = "FLEETPROF_COLLECTOR_LISTEN", value_name = "HOST:PORT", default_value_t = Config::default().listen)]
     pub listen: String,
@@ -56,6 +65,10 @@ pub struct Args {
     /// Catalog of what is in --store, for the same collectors: postgres://USER:PASSWORD@HOST/DATABASE.
     #[arg(long, env = "FLEETPROF_COLLECTOR_CATALOG", value_name = "URL", requires = "store")]
     pub catalog: Option<String>,
+
+    /// Disk space below --data-dir for copies of files from --store.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_CACHE", value_name = "SIZE", value_parser = parse_size, default_value = "10GiB")]
+    pub cache: u64,
 
     /// How long samples are kept as they came: by host, and by the seconds of the agents' windows.
     #[arg(long, env = "FLEETPROF_COLLECTOR_KEEP_FINE", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
@@ -166,6 +179,7 @@ impl Args {
             commit_delay: self.commit_delay,
             store: self.store.clone(),
             catalog: self.catalog.clone(),
+            cache_bytes: self.cache,
             retention: self.retention(),
             max_queries: self.max_queries.max(1),
             query_timeout: self.query_timeout,
@@ -191,8 +205,7 @@ impl Args {
 
 impl Args {
     fn retention(&self) -> Retention {
-        let ages =
-            Ages { fine: self.keep_fine, hourly: self.keep_hourly, daily: self.keep_daily };
+        let ages = Ages { fine: self.keep_fine, hourly: self.keep_hourly, daily: self.keep_daily };
         let of = |keep: &KeepService| {
             let ages = Ages { hourly: keep.hourly, daily: keep.daily, ..ages };
             (keep.service.clone(), ages)

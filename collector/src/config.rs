@@ -30,6 +30,8 @@ pub struct Config {
     pub store: Option<String>,
     /// URL of the catalog; `None`: a file in the data directory.
     pub catalog: Option<String>,
+    /// Most disk space for copies of the object store's files, bytes.
+    pub cache_bytes: u64,
     /// What is kept how long.
     pub retention: Retention,
     /// Objects.
@@ -114,6 +116,7 @@ impl Default for Config {
             commit_bytes: 8 << 20,
             store: None,
             catalog: None,
+            cache_bytes: 10 << 30,
             retention: Retention::default(),
             objects: ObjectsConfig::default(),
             debuginfod: DebuginfodConfig::default(),

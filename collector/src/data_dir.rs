@@ -5,6 +5,7 @@
 //! VERSION     version of this layout
 //! catalog.sqlite   what is in profiles/, unless --catalog names another catalog
 //! profiles/   the profiles' files, unless --store names another place
+//! cache/      copies of files from --store
 //! objects/    binaries and kernel symbols, see `objects`
 //! scratch/    private temporary files, emptied at start, but for uploads that broke off
 //! ```
@@ -140,6 +141,26 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Whether a directory that is there has a layout that this version knows; it is not locked, and is
+    /// left as it is.
+    ///
+    /// # Errors
+    /// When it is of another version, or corrupt.
+    pub fn check(root: &Path) -> Result<(), DataDirError> {
+        let path = root.join("VERSION");
+        let text = fs::read(&path).map_err(|source| {
+            let (root, path) = (root.to_owned(), path.clone());
+            DataDirError::Io { root, action: "read", path, source }
+        })?;
+        match version_of(&text) {
+            Some(found) if found > VERSION => {
+                Err(DataDirError::Newer { root: root.to_owned(), found })
+            }
+            Some(_) => Ok(()),
+            None => Err(DataDirError::Corrupt { root: root.to_owned(), path }),
+        }
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -153,6 +174,11 @@ impl DataDir {
     /// The catalog of these files.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.sqlite")
+    }
+
+    /// Where copies of files are that are kept elsewhere.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Where objects are.
@@ -186,6 +212,11 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
+fn version_of(text: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.trim_end().strip_prefix("fleetprof-data ")?.parse().ok()
+}
+
 fn check_version(root: &Path) -> Result<(), DataDirError> {
     let path = root.join("VERSION");
     let failed = |action| {
@@ -200,10 +231,7 @@ fn check_version(root: &Path) -> Result<(), DataDirError> {
         }
         Err(error) => return Err(failed("read")(error)),
     };
-    let version = std::str::from_utf8(&text).ok().and_then(|text| {
-        text.trim_end().strip_prefix("fleetprof-data ").and_then(|n| n.parse::<u32>().ok())
-    });
-    match version {
+    match version_of(&text) {
         Some(found) if found > VERSION => Err(DataDirError::Newer { root: root.to_owned(), found }),
         Some(VERSION) => Ok(()),
         // An earlier version must not write here any more.

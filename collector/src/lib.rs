@@ -12,6 +12,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod cpu_pool;
 pub mod data_dir;

@@ -7,11 +7,15 @@ use std::{env, ffi::OsString, io::IsTerminal as _, process::ExitCode};
 use anyhow::{Context as _, bail};
 use clap::{Parser as _, ValueEnum as _};
 use fleetprof_collector::{
-    args::{Args, LogFormat},
+    args::{Args, Command, LogFormat},
+    commands,
     server::Collector,
 };
 use fleetprof_symbolizer::{WorkerCommand, worker};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 /// First argument of the processes that parse objects; the log's filter and format follow.
@@ -21,12 +25,16 @@ fn main() -> ExitCode {
     // Before the command line is read: this is no command for people.
     let mut arguments = env::args_os().skip(1);
     let result = if arguments.next().is_some_and(|argument| argument == WORKER) {
-        serve_as_worker(arguments)
+        serve_as_worker(arguments).map(|()| ExitCode::SUCCESS)
     } else {
-        run(&Args::parse())
+        let args = Args::parse();
+        match &args.command {
+            Some(command) => run_command(command),
+            None => run(&args).map(|()| ExitCode::SUCCESS),
+        }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -38,11 +46,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     start_log(&args.log, args.log_format)?;
     let mut config = args.config();
     config.symbol_worker = Some(worker_command(args).context("cannot find this program's file")?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         // Before anything is opened, so that a signal during the start ends it in order, too.
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
@@ -56,6 +60,17 @@ fn run(args: &Args) -> anyhow::Result<()> {
         collector.serve(shutdown).await;
         Ok(())
     })
+}
+
+/// What is no service: it answers and ends. A signal ends it at once, which leaves nothing half done.
+fn run_command(command: &Command) -> anyhow::Result<ExitCode> {
+    start_log("warn", LogFormat::Text)?;
+    runtime()?.block_on(commands::run(command))
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the async runtime")
 }
 
 /// How this process starts those that parse objects. They inherit its standard error, but no

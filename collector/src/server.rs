@@ -9,13 +9,15 @@ mod self_profile;
 mod symbol_quality;
 mod upkeep;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use fleetprof_proto::v1::{
     FILE_DESCRIPTOR_SET, ingest_service_server::IngestServiceServer,
     object_service_server::ObjectServiceServer, query_service_server::QueryServiceServer,
 };
-use fleetprof_store::{BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError};
+use fleetprof_store::{
+    BlobError, Blobs, CatalogError as ProfileCatalogError, ProfileStore, StoreError,
+};
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
@@ -83,6 +85,14 @@ pub enum StartError {
     /// What an earlier version kept cannot be taken over.
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
+    /// The cache cannot be used.
+    #[error("cannot use {path} as a cache of the store's files: {source}", path = .path.display())]
+    Cache {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// They do not belong together, or fail.
     #[error(transparent)]
     Profile(#[from] StoreError),
@@ -168,12 +178,8 @@ impl Collector {
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
         let symbols = Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone()));
-        let upkeep = upkeep::run(
-            store.clone(),
-            symbols.clone(),
-            config.retention.clone(),
-            stop.clone(),
-        );
+        let upkeep =
+            upkeep::run(store.clone(), symbols.clone(), config.retention.clone(), stop.clone());
         let upkeep = tokio::spawn(upkeep);
         let queries = Queries::new(QueryParts {
             store: store.clone(),
@@ -269,7 +275,11 @@ fn open_data(config: &Config) -> Result<(DataDir, Catalog), StartError> {
 
 async fn open_store(config: &Config, data_dir: &DataDir) -> Result<ProfileStore, StartError> {
     let blobs = match &config.store {
-        Some(url) => Blobs::url(url)?,
+        Some(url) => {
+            let cache = data_dir.cache();
+            let cached = Blobs::url(url)?.with_cache(&cache, config.cache_bytes);
+            cached.map_err(|source| StartError::Cache { path: cache, source })?
+        }
         None => Blobs::directory(&data_dir.profiles())?,
     };
     let catalog = match &config.catalog {

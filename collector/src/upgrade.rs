@@ -96,11 +96,7 @@ pub async fn import(root: &Path, store: &ProfileStore) -> Result<(), UpgradeErro
     Ok(())
 }
 
-async fn import_file(
-    id: SegmentId,
-    path: &Path,
-    store: &ProfileStore,
-) -> Result<(), UpgradeError> {
+async fn import_file(id: SegmentId, path: &Path, store: &ProfileStore) -> Result<(), UpgradeError> {
     let io = |source| UpgradeError::io("read", path)(source);
     let file = File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() < HEADER_BYTES as u64 {

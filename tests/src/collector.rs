@@ -14,6 +14,15 @@ const START: Duration = Duration::from_secs(30);
 /// How long a clean stop may take.
 const STOP: Duration = Duration::from_secs(30);
 
+/// What a collector is started with beyond a port and a folder.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
+}
+
 /// A collector on a port of its own.
 #[derive(Debug)]
 pub struct Collector {
@@ -55,7 +64,16 @@ impl Collector {
     /// # Panics
     /// When the executable cannot be started.
     pub fn launch(port: u16, dir: &Path) -> Self {
+        Self::launch_with(port, dir, &Setup::default())
+    }
+
+    /// As [`Collector::launch`], with more.
+    ///
+    /// # Panics
+    /// When the executable cannot be started.
+    pub fn launch_with(port: u16, dir: &Path, setup: &Setup) -> Self {
         let mut command = command(port, &dir.join("data"));
+        command.args(&setup.arguments).envs(setup.environment.iter().cloned());
         let running = Running::daemon("the collector", &mut command, &dir.join("collector.log"));
         Self { running, port }
     }

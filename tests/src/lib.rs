@@ -21,6 +21,8 @@ pub mod pprof;
 pub mod process;
 pub mod programs;
 pub mod record;
+pub mod servers;
 pub mod shares;
+pub mod sim;
 pub mod tmpfs;
 pub mod wait;

@@ -72,6 +72,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
+/// Several at once, all different.
+///
+/// # Panics
+/// When the kernel has none.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listener = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    // None is given back before all are there.
+    std::array::from_fn::<_, N, _>(|_| listener())
+        .map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+}
+
 /// Keeps a port from being given to anybody else while nobody listens there; whoever asks for this very
 /// port still gets it.
 ///
@@ -105,6 +116,13 @@ pub fn cpus() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_ports_are_different() {
+        let mut ports = free_ports::<50>();
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|two| two[0] != two[1]));
+    }
 
     #[test]
     fn a_port_that_is_held_is_given_to_nobody_and_can_be_listened_on() {

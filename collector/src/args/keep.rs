@@ -21,7 +21,8 @@ impl KeepService {
     /// # Errors
     /// Says what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let expected = || "expected SERVICE=HOURLY,DAILY, for example checkout=90d,1000d".to_owned();
+        let expected =
+            || "expected SERVICE=HOURLY,DAILY, for example checkout=90d,1000d".to_owned();
         let (service, times) = text.rsplit_once('=').ok_or_else(expected)?;
         let (hourly, daily) = times.split_once(',').ok_or_else(expected)?;
         let time = |text: &str| {

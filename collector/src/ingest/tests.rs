@@ -180,6 +180,9 @@ async fn failures_reach_the_whole_group() {
     let (a, b) = tokio::join!(committer.commit(new_batch()), committer.commit(new_batch()));
     for result in [a, b] {
         let error = result.expect_err("fails");
-        assert!(matches!(&error, CommitError::Store(store) if matches!(**store, StoreError::Panicked)), "{error}");
+        assert!(
+            matches!(&error, CommitError::Store(store) if matches!(**store, StoreError::Panicked)),
+            "{error}"
+        );
     }
 }

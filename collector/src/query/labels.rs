@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
+use super::{
+    Plan, QueryError, QueryParts, missing,
+    reader::{self, Need},
+};
 
 /// Most values in one answer.
 const MAX_VALUES: usize = 100_000;

@@ -6,8 +6,7 @@ use fleetprof_proto::{pprof, v1};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Plan, Queries, QueryError, QueryParts,
-    missing,
+    Plan, Queries, QueryError, QueryParts, missing,
     named::{self, Late},
     reader::Need,
 };

@@ -1,13 +1,16 @@
 //! Reads the samples that a plan selects, a file at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use fleetprof_proto::{labels, selector::Matcher};
 use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Plan, QueryError, QueryParts, coverage::Coverage};
 use crate::memory;
+
+/// Pieces that are read before they are used.
+const AHEAD: usize = 4;
 
 /// What of the samples a question looks at.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,12 @@ pub(super) struct Need<'a> {
     pub step: i64,
     /// Stacks, too.
     pub stacks: bool,
+}
+
+/// A piece's rows, now or soon.
+enum Coming {
+    Known(Table),
+    Reading(AbortOnDropHandle<Result<Table, StoreError>>),
 }
 
 /// The samples of one origin.
@@ -75,9 +84,18 @@ pub(super) fn visit_all(
     mut visit: impl FnMut(&Table) -> Result<u64, QueryError>,
 ) -> Result<Coverage, QueryError> {
     let wanted = wanted(plan, need);
-    for piece in pieces {
+    let mut pieces = pieces.into_iter();
+    let mut ahead = VecDeque::new();
+    loop {
+        while ahead.len() < AHEAD
+            && let Some(piece) = pieces.next()
+        {
+            let coming = Coming::of(parts, plan, need, &piece, &wanted);
+            ahead.push_back((piece, coming));
+        }
+        let Some((piece, coming)) = ahead.pop_front() else { return Ok(coverage) };
         check_memory(parts.memory_limit)?;
-        match wait(parts, cancel, read(parts, &piece, wanted.clone()))? {
+        match wait(parts, cancel, coming.table())? {
             Ok(table) => {
                 coverage.read(&piece.file.file);
                 coverage.samples = coverage.samples.saturating_add(visit(&table)?);
@@ -85,7 +103,6 @@ pub(super) fn visit_all(
             Err(damage) => coverage.damage(damage),
         }
     }
-    Ok(coverage)
 }
 
 /// Which files to read.
@@ -101,16 +118,41 @@ pub(super) fn choose(
     wait(parts, cancel, parts.store.plan(&wish))
 }
 
-/// The rows of a piece; a sentence where they are damaged.
-async fn read(
-    parts: &QueryParts,
-    piece: &Piece,
-    wanted: Wanted,
-) -> Result<Result<Table, String>, StoreError> {
-    match parts.store.read(piece, wanted).await {
-        Ok(table) => Ok(Ok(table)),
-        Err(error) if error.is_damage() => Ok(Err(error.to_string())),
-        Err(error) => Err(error),
+// === impl Coming ===
+
+impl Coming {
+    /// Begins to read a piece, unless the catalog knows all that is needed of it.
+    fn of(
+        parts: &QueryParts,
+        plan: &Plan,
+        need: &Need<'_>,
+        piece: &Piece,
+        wanted: &Wanted,
+    ) -> Self {
+        let (start, end) = piece.file.file.range();
+        let is_whole = plan.range.start_unix_nanos() <= start && end <= plan.range.end_unix_nanos();
+        let matched = plan.selector.matchers().iter().map(|matcher| matcher.name());
+        let mut labels = matched.chain(need.labels.iter().copied());
+        let by_service = labels.all(|name| name == labels::SERVICE);
+        if is_whole && by_service && !need.stacks && !need.all_labels && need.step == 0 {
+            return Self::Known(Table::of_sums(&piece.file.file));
+        }
+        let (store, piece, wanted) = (parts.store.clone(), piece.clone(), wanted.clone());
+        let read = async move { store.read(&piece, wanted).await };
+        Self::Reading(AbortOnDropHandle::new(parts.runtime.spawn(read)))
+    }
+
+    /// The rows; a sentence where they are damaged.
+    async fn table(self) -> Result<Result<Table, String>, StoreError> {
+        let result = match self {
+            Self::Known(table) => Ok(table),
+            Self::Reading(task) => task.await.unwrap_or(Err(StoreError::Panicked)),
+        };
+        match result {
+            Ok(table) => Ok(Ok(table)),
+            Err(error) if error.is_damage() => Ok(Err(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 }
 

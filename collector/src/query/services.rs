@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use fleetprof_proto::{labels, v1};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, QueryError, QueryParts, missing, reader::{self, Need}};
+use super::{
+    Plan, QueryError, QueryParts, missing,
+    reader::{self, Need},
+};
 
 pub(super) fn run(
     parts: &QueryParts,

@@ -9,8 +9,7 @@ use fleetprof_proto::{batch::Batch, labels, symbol::Symbol, v1};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Plan, Queries, QueryError, QueryParts,
-    missing,
+    Plan, Queries, QueryError, QueryParts, missing,
     named::{self, Late},
     reader::Need,
 };

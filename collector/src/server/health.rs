@@ -27,11 +27,7 @@ pub(super) async fn begin(reporter: &HealthReporter) {
 
 /// Keeps the state up to date until `stop` fires: ingest, and the server as a whole, serve only while
 /// batches can be stored.
-pub(super) async fn watch(
-    store: ProfileStore,
-    reporter: HealthReporter,
-    stop: CancellationToken,
-) {
+pub(super) async fn watch(store: ProfileStore, reporter: HealthReporter, stop: CancellationToken) {
     let mut ready = None;
     loop {
         let state = store.check().await;

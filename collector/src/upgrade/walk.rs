@@ -3,11 +3,7 @@
 //! In: a file. Out: its batches in order, and the places that are damaged. After damage it searches for
 //! the next record. Memory is bounded by one record, time by the size of the file. Changes nothing.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use bytes::Bytes;
 

@@ -96,9 +96,8 @@ impl ProfileStore {
                 hour.0.add_batch(&batch.batch);
                 hour.1 += 1;
             }
-            let tables = hours.into_iter().map(|(hour, (table, count))| {
-                (hour, table.finish(), count)
-            });
+            let tables =
+                hours.into_iter().map(|(hour, (table, count))| (hour, table.finish(), count));
             (tables.collect::<Vec<_>>(), batches)
         };
         let (tables, batches) = self.compute(build).await?;

@@ -1,17 +1,20 @@
 //! Files in an object store: written once, whole and durable, checked by size and checksum when they are
 //! read, and removed.
 
+mod cache;
+
 use std::{io, ops::Range, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem,
-    path::Path as BlobPath, prefix::PrefixStore,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    local::LocalFileSystem, path::Path as BlobPath, prefix::PrefixStore,
 };
 use thiserror::Error;
 
 use crate::catalog::Blob;
+use cache::Cache;
 
 /// Where files are. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// For messages.
     name: Arc<str>,
+    /// Of what is far away.
+    cache: Option<Cache>,
 }
 
 /// A file that is there.
@@ -68,9 +73,27 @@ pub enum BlobError {
         path: String,
         /// Where.
         store: Arc<str>,
+        /// In which way.
+        damage: Damage,
         /// What is wrong.
         what: String,
     },
+}
+
+/// Whether these are the bytes that were written.
+fn matches(blob: &Blob, bytes: &[u8]) -> bool {
+    bytes.len() as u64 == blob.bytes && crc32c::crc32c(bytes) == blob.crc32c
+}
+
+/// In which way a file is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is gone.
+    Gone,
+    /// It has another size.
+    Size,
+    /// It has other bytes.
+    Checksum,
 }
 
 /// Whether the cause of a failure is a lack of space.
@@ -97,7 +120,7 @@ impl Blobs {
         let name = dir.display().to_string();
         let store = LocalFileSystem::new_with_prefix(dir)
             .map_err(|source| BlobError::Url { url: name.clone(), source: source.into() })?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), name: name.into() })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), name: name.into(), cache: None })
     }
 
     /// Files at a URL: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Credentials and endpoint are taken from
@@ -113,15 +136,19 @@ impl Blobs {
         // Another part of the process may have chosen the same already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let parsed = url.parse().map_err(|parse| error(Box::new(parse)))?;
-        let options = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        // Without their prefix many names would be understood, too: REGION, TOKEN.
+        let options =
+            std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).filter(
+                |(name, _)| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it)),
+            );
         let (store, prefix) = object_store::parse_url_opts(&parsed, options)
             .map_err(|source| error(Box::new(source)))?;
-        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into() })
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), name: url.into(), cache: None })
     }
 
     /// Files in a store that somebody else made.
     pub fn of(store: Arc<dyn ObjectStore>, name: &str) -> Self {
-        Self { store, name: name.into() }
+        Self { store, name: name.into(), cache: None }
     }
 
     /// Writes a file; when this returns `Ok`, it is durable. Files are never written over.
@@ -152,32 +179,48 @@ impl Blobs {
         self.delete(vec![path]).await
     }
 
+    /// Keeps copies of the files that are read in a directory, at most so many bytes.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn with_cache(self, dir: &Path, max_bytes: u64) -> io::Result<Self> {
+        Ok(Self { cache: Some(Cache::open(dir, max_bytes)?), ..self })
+    }
+
     /// A whole file, compared with what was written.
     ///
     /// # Errors
     /// When the store fails, or the file is damaged.
     pub async fn get(&self, blob: &Blob) -> Result<Bytes, BlobError> {
-        let path = &blob.path;
-        let got = self.store.get(&BlobPath::from(path.as_str())).await;
-        let bytes = match got {
-            Ok(got) => got.bytes().await,
-            Err(error) => Err(error),
-        };
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(self.damaged(path, "is gone".to_owned()));
+        if let Some(cache) = &self.cache {
+            let (cache, blob) = (cache.clone(), blob.clone());
+            // A task that panicked has no copy.
+            let copy = tokio::task::spawn_blocking(move || cache.get(&blob)).await;
+            if let Ok(Some(bytes)) = copy {
+                return Ok(bytes);
             }
-            Err(source) => return Err(self.error("read", path, source)),
+        }
+        let bytes = self.fetch(blob).await?;
+        if let Some(cache) = &self.cache {
+            let (cache, blob, copy) = (cache.clone(), blob.clone(), bytes.clone());
+            tokio::task::spawn_blocking(move || cache.put(&blob, &copy));
+        }
+        Ok(bytes)
+    }
+
+    async fn fetch(&self, blob: &Blob) -> Result<Bytes, BlobError> {
+        let path = &blob.path;
+        let Some(bytes) = self.small(path).await? else {
+            return Err(self.damaged(path, Damage::Gone, "is gone".to_owned()));
         };
         if bytes.len() as u64 != blob.bytes {
             let what = format!("has {} bytes, {} were written", bytes.len(), blob.bytes);
-            return Err(self.damaged(path, what));
+            return Err(self.damaged(path, Damage::Size, what));
         }
-        let crc = crc32c::crc32c(&bytes);
-        if crc != blob.crc32c {
-            let what = format!("is damaged: its CRC-32C is {crc:08x}, was {:08x}", blob.crc32c);
-            return Err(self.damaged(path, what));
+        if !matches(blob, &bytes) {
+            let (crc, was) = (crc32c::crc32c(&bytes), blob.crc32c);
+            let what = format!("is damaged: its CRC-32C is {crc:08x}, was {was:08x}");
+            return Err(self.damaged(path, Damage::Checksum, what));
         }
         Ok(bytes)
     }
@@ -202,10 +245,10 @@ impl Blobs {
                 if lengths.eq(ranges.iter().map(|range| range.end - range.start)) {
                     return Ok(parts);
                 }
-                return Err(self.damaged(path, "has fewer bytes than were written".to_owned()));
+                return Err(self.damaged(path, Damage::Size, "has fewer bytes than were written".to_owned()));
             }
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(self.damaged(path, "is gone".to_owned()));
+                return Err(self.damaged(path, Damage::Gone, "is gone".to_owned()));
             }
             Err(source) => source,
         };
@@ -213,7 +256,7 @@ impl Blobs {
         match self.store.head(&location).await {
             Ok(meta) if meta.size != blob.bytes => {
                 let what = format!("has {} bytes, {} were written", meta.size, blob.bytes);
-                Err(self.damaged(path, what))
+                Err(self.damaged(path, Damage::Size, what))
             }
             _ => Err(self.error("read", path, source)),
         }
@@ -237,7 +280,7 @@ impl Blobs {
         }
     }
 
-    /// A small file of which nothing is known; `None` when it is not there.
+    /// A file of which nothing is known; `None` when it is not there.
     ///
     /// # Errors
     /// When the store fails.
@@ -258,6 +301,11 @@ impl Blobs {
     /// # Errors
     /// When the store fails; some may be gone then.
     pub async fn delete(&self, paths: Vec<String>) -> Result<(), BlobError> {
+        if let Some(cache) = &self.cache {
+            let (cache, paths) = (cache.clone(), paths.clone());
+            let forget = move || paths.iter().for_each(|path| cache.forget(path));
+            tokio::task::spawn_blocking(forget);
+        }
         let locations = paths.into_iter().map(|path| Ok(BlobPath::from(path)));
         let stream = futures_util::stream::iter(locations).boxed();
         let mut deleted = self.store.delete_stream(stream);
@@ -270,18 +318,36 @@ impl Blobs {
         Ok(())
     }
 
+    /// The size of a file; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, BlobError> {
+        match self.store.head(&BlobPath::from(path)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.error("look for", path, source)),
+        }
+    }
+
+    /// All files below a path, one after the other: without memory for all of them.
+    pub(crate) fn listing(&self, below: &str) -> BoxStream<'static, Result<Listed, BlobError>> {
+        let (blobs, below) = (self.clone(), below.to_owned());
+        let listed = self.store.list(Some(&BlobPath::from(below.as_str())));
+        listed
+            .map(move |meta| match meta {
+                Ok(meta) => Ok(Listed::of(&meta)),
+                Err(source) => Err(blobs.error("list", &below, source)),
+            })
+            .boxed()
+    }
+
     /// All files below a path.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn list(&self, below: &str) -> Result<Vec<Listed>, BlobError> {
-        let listed = self.store.list(Some(&BlobPath::from(below)));
-        let listed = listed.map_ok(|meta| Listed {
-            path: meta.location.to_string(),
-            bytes: meta.size,
-            written: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
-        });
-        listed.try_collect().await.map_err(|source| self.error("list", below, source))
+        self.listing(below).try_collect().await
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> BlobError {
@@ -292,8 +358,20 @@ impl Blobs {
         BlobError::Store { action, path: path.to_owned(), store: self.name.clone(), source }
     }
 
-    fn damaged(&self, path: &str, what: String) -> BlobError {
-        BlobError::Damaged { path: path.to_owned(), store: self.name.clone(), what }
+    fn damaged(&self, path: &str, damage: Damage, what: String) -> BlobError {
+        BlobError::Damaged { path: path.to_owned(), store: self.name.clone(), damage, what }
+    }
+}
+
+// === impl Listed ===
+
+impl Listed {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            path: meta.location.to_string(),
+            bytes: meta.size,
+            written: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
+        }
     }
 }
 

@@ -8,12 +8,14 @@
 //!
 //! All times are Unix nanoseconds, given by the caller; ends of ranges are exclusive.
 
+mod audit;
 mod change;
 mod commit;
 mod database;
 mod error;
 mod files;
 mod functions;
+mod import;
 mod leases;
 mod number;
 mod open;
@@ -32,7 +34,9 @@ use tokio::time::timeout;
 
 use crate::level::Level;
 
+pub use audit::BucketSum;
 pub use error::CatalogError;
+pub use import::Foreign;
 pub use types::{
     Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
     Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, ServiceSum,

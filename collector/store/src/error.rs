@@ -38,6 +38,14 @@ pub enum StoreError {
         /// One of them.
         file: String,
     },
+    /// There is no store, and none is to be made.
+    #[error(
+        "there is no store in {store}: no files, and no mark (fleetprof-store); give the place that a collector uses"
+    )]
+    Absent {
+        /// Where.
+        store: String,
+    },
     /// A defect: a task of the store panicked.
     #[error("an internal task of the store failed; the log says where")]
     Panicked,

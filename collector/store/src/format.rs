@@ -5,6 +5,7 @@
 //! checked: sizes before memory is taken, numbers before they are used as indices, and the whole by a
 //! checksum, see [`seal`].
 
+mod extract;
 mod order;
 mod read;
 mod schema;
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 use crate::{catalog::ServiceSum, table::Table};
 
+pub(crate) use extract::extract;
 pub use read::{FunctionsFile, Part, Reader};
 pub use write::{encode, encode_functions};
 

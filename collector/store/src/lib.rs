@@ -13,8 +13,11 @@ mod blobs;
 mod catalog;
 mod compact;
 mod error;
+mod export;
 mod format;
+mod fsck;
 mod functions;
+mod import;
 mod level;
 mod names;
 mod plan;
@@ -23,16 +26,21 @@ mod retain;
 mod spans;
 mod store;
 mod table;
+mod verify;
 
 pub use append::{Appended, NewBatch};
-pub use blobs::{BlobError, Blobs, Listed};
+pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
-    Blob, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery,
-    FileRow, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions,
-    Replace, ServiceSum,
+    Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
+    FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile,
+    NewFunctions, Replace, ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
+pub use export::{
+    ExportError, ExportLevel, ExportWish, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestBlob,
+    ManifestError, ManifestFile, ManifestService,
+};
 pub use format::{
     Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted,
     decode, encode, encode_functions, stored_window,
@@ -42,6 +50,8 @@ pub use functions::{
     FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted,
     OriginFilter,
 };
+pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
+pub use import::{ImportError, ImportStep, Imported};
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
 pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};

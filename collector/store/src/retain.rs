@@ -151,7 +151,7 @@ impl ProfileStore {
 }
 
 /// The pair or functions file that a file is of, by its name.
-fn id_of(path: &str) -> Option<FileId> {
+pub(crate) fn id_of(path: &str) -> Option<FileId> {
     let name = path.rsplit('/').next()?;
     let (id, kind) = name.split_once('.')?;
     if !matches!(kind, "samples.parquet" | "stacks.parquet" | "functions.parquet") {
@@ -160,7 +160,7 @@ fn id_of(path: &str) -> Option<FileId> {
     FileId::from_number(i64::from_str_radix(id, 16).ok()?)
 }
 
-fn nanos(duration: Duration) -> i64 {
+pub(crate) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 

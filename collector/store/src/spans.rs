@@ -46,7 +46,12 @@ mod tests {
     fn the_shortest_gaps_of_many_are_closed() {
         // Gaps of 1, 2, 3, …: 300 of them.
         let mut at = 0;
-        let spans: Vec<_> = (0..301).map(|gap| { at += 10 + gap; (at - 10, at) }).collect();
+        let spans: Vec<_> = (0..301)
+            .map(|gap| {
+                at += 10 + gap;
+                (at - 10, at)
+            })
+            .collect();
         let fewer = union(spans.clone());
         assert!(fewer.len() <= MAX_SPANS && fewer.len() > MAX_SPANS - 3, "{}", fewer.len());
         assert_eq!((fewer[0].0, fewer.last().map(|span| span.1)), (spans[0].0, Some(at)));

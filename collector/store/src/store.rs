@@ -92,6 +92,25 @@ impl ProfileStore {
         Ok(Self { blobs, catalog, failure: Arc::default() })
     }
 
+    /// The store whose files and whose catalog these are, if there is one; none is begun.
+    ///
+    /// # Errors
+    /// When there is none, when they do not belong together, or when one of them fails.
+    pub async fn existing(blobs: Blobs, catalog: Catalog) -> Result<Self, StoreError> {
+        if blobs.small(IDENTITY).await?.is_none() && some_file(&blobs).await?.is_none() {
+            return Err(StoreError::Absent { store: blobs.name().to_owned() });
+        }
+        Self::open(blobs, catalog).await
+    }
+
+    /// What identifies it.
+    ///
+    /// # Errors
+    /// When the catalog cannot be asked.
+    pub async fn identity(&self) -> Result<String, StoreError> {
+        Ok(self.catalog.identity().await?)
+    }
+
     /// What is kept.
     ///
     /// # Errors
@@ -213,7 +232,7 @@ impl ProfileStore {
 
 impl Place {
     /// `fine/2026-11-27/02/ID`, `daily/2026-11-27/ID`.
-    fn path(&self, id: FileId) -> String {
+    pub(crate) fn path(&self, id: FileId) -> String {
         let date = fleetprof_proto::time_range::format_instant(self.bucket);
         let (day, time) = date.split_once('T').unwrap_or((&date, "00"));
         let level = self.level.as_str();

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use fleetprof_proto::batch::{Batch, BatchBuilder, OriginIndex, StackIndex, Translation, Window};
-use fleetprof_proto::v1;
+use fleetprof_proto::{labels, v1};
 use hashbrown::HashMap;
+
+use crate::catalog::NewFile;
 
 /// Samples and the code they refer to.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,18 @@ pub type Kept = Vec<(String, String)>;
 // === impl Table ===
 
 impl Table {
+    /// What the catalog says of a file, as samples of its whole range that have a service and no stack.
+    pub fn of_sums(file: &NewFile) -> Self {
+        let mut builder = TableBuilder::new();
+        let (start_unix_nanos, end_unix_nanos) = file.range();
+        let window = Window { start_unix_nanos, end_unix_nanos };
+        for sum in &file.services {
+            let origin = builder.code.origin([(labels::SERVICE, sum.service.as_str())]);
+            builder.add(origin, StackIndex::EMPTY, 0, window, (sum.samples, sum.nanos));
+        }
+        builder.finish()
+    }
+
     /// The labels of one origin.
     pub fn labels(&self, origin: u32) -> BTreeMap<&str, &str> {
         self.code.origin_labels(origin as usize).collect()

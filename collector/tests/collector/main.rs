@@ -1,5 +1,6 @@
 //! Whole collectors, over real connections: in this process, or in one that can be killed.
 
+mod commands;
 mod companions;
 mod crash;
 mod debuginfod;
@@ -13,3 +14,4 @@ mod log;
 mod objects;
 mod resume;
 mod support;
+mod upgrade;

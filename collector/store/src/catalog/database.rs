@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{AnyConnection, AnyPool, any::AnyRow};
+use sqlx::{AnyConnection, AnyPool, Connection as _, any::AnyRow};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{error::CatalogError, sql::Statement};
@@ -143,8 +143,29 @@ impl Database {
     }
 
     async fn attempt<C: Change>(&self, change: &C) -> Result<C::Answer, CatalogError> {
+        let acquired = timeout(PATIENCE, self.writer.acquire()).await;
+        let acquired = acquired.map_err(|_| self.silent(C::ACTION, PATIENCE))?;
+        let mut connection = acquired.map_err(|source| self.failed(C::ACTION, source))?;
+        let result = self.attempt_on(&mut connection, change).await;
+        let is_conflict = |error: &CatalogError| matches!(error, CatalogError::Database { source, .. } if self.engine.is_conflict(source));
+        if self.engine == Engine::Sqlite && result.as_ref().is_err_and(|error| !is_conflict(error))
+        {
+            // SQLite rolls back by itself after some failures (a full disk), which the driver does not
+            // notice: it would refuse every further transaction.
+            if let Err(error) = connection.close().await {
+                tracing::debug!(%error, "a connection that failed could not be closed in order");
+            }
+        }
+        result
+    }
+
+    async fn attempt_on<C: Change>(
+        &self,
+        connection: &mut AnyConnection,
+        change: &C,
+    ) -> Result<C::Answer, CatalogError> {
         let making = async {
-            let begun = self.writer.begin_with(self.engine.begin()).await;
+            let begun = connection.begin_with(self.engine.begin()).await;
             let mut begun = begun.map_err(|source| self.failed(C::ACTION, source))?;
             let mut transaction =
                 Transaction { connection: &mut begun, database: self, action: C::ACTION };
@@ -170,6 +191,8 @@ impl Database {
         match timeout(PATIENCE, begun.commit()).await {
             Ok(Ok(())) => Ok(answer),
             Ok(Err(error)) if self.engine.is_conflict(&error) => Err(self.failed(C::ACTION, error)),
+            // SQLite found no room for it: it is not made.
+            Ok(Err(error)) if is_full(&error) => Err(self.failed(C::ACTION, error)),
             Ok(Err(error)) => Err(unknown(error.to_string())),
             Err(_) => Err(unknown(format!("no answer within {} s", PATIENCE.as_secs()))),
         }
@@ -235,4 +258,10 @@ impl Transaction<'_> {
         let rows = statement.fetch(self.database.engine, self.connection).await;
         rows.map_err(|source| self.database.failed(self.action, source))
     }
+}
+
+/// Whether a database lacks space: SQLite's code 13, PostgreSQL's 53100.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.code().as_deref(), Some("13" | "53100"))
 }

@@ -100,10 +100,8 @@ pub enum CatalogError {
 // === impl CatalogError ===
 
 impl CatalogError {
-    /// Whether the database lacks space: SQLite's code 13, PostgreSQL's class 53.
+    /// Whether the database lacks space.
     pub fn is_full(&self) -> bool {
-        let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
-        let code = error.code();
-        matches!(code.as_deref(), Some("13" | "53100"))
+        matches!(self, Self::Database { source, .. } if super::database::is_full(source))
     }
 }

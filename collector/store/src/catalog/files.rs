@@ -24,7 +24,7 @@ const COLUMNS: &str = "id, level, bucket, service, samples_path, samples_bytes, 
 
 /// A new file, checked and in the form of its row.
 pub(super) struct Encoded<'a> {
-    file: &'a NewFile,
+    pub(super) file: &'a NewFile,
     spans: Vec<u8>,
 }
 
@@ -39,7 +39,11 @@ impl<'a> Encoded<'a> {
         files.iter().map(Self::new).collect()
     }
 
-    fn new(file: &'a NewFile) -> Result<Self, CatalogError> {
+    /// The same for one.
+    ///
+    /// # Errors
+    /// When it contradicts itself.
+    pub(super) fn new(file: &'a NewFile) -> Result<Self, CatalogError> {
         let refused = |why: &str| CatalogError::Refused(format!("file {}: {why}", file.id));
         let spans = spans::encode(&file.spans).map_err(refused)?;
         let (start, end) = file.range();

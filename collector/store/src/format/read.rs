@@ -1,7 +1,7 @@
 //! Reads a pair of files, one row group of samples after the other.
 
 mod columns;
-mod file;
+pub(super) mod file;
 mod functions;
 mod samples;
 mod stacks;

@@ -2,8 +2,8 @@
 
 mod frames;
 mod functions;
-mod samples;
-mod stacks;
+pub(super) mod samples;
+pub(super) mod stacks;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -69,7 +69,7 @@ fn sums(table: &Table, plan: &Plan<'_>) -> Vec<ServiceSum> {
 }
 
 /// One of the two files while it is written.
-struct FileWriter {
+pub(super) struct FileWriter {
     parquet: ArrowWriter<Vec<u8>>,
     schema: SchemaRef,
 }
@@ -78,7 +78,7 @@ struct FileWriter {
 
 impl FileWriter {
     /// Of these columns; those named in `delta` are written as differences to the value before.
-    fn new(id: FileId, schema: &SchemaRef, delta: &[&str]) -> Result<Self, FormatError> {
+    pub(super) fn new(id: FileId, schema: &SchemaRef, delta: &[&str]) -> Result<Self, FormatError> {
         let level = ZstdLevel::try_new(COMPRESSION_LEVEL).map_err(FormatError::write)?;
         let created_by = concat!("fleetprof ", env!("CARGO_PKG_VERSION"));
         let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
@@ -115,11 +115,21 @@ impl FileWriter {
     fn group(&mut self, columns: Vec<ArrayRef>) -> Result<(), FormatError> {
         let rows =
             RecordBatch::try_new(self.schema.clone(), columns).map_err(FormatError::write)?;
-        self.parquet.write(&rows).map_err(FormatError::write)?;
+        self.add(&rows)?;
+        self.end_group()
+    }
+
+    /// Writes rows of a row group.
+    pub(super) fn add(&mut self, rows: &RecordBatch) -> Result<(), FormatError> {
+        self.parquet.write(rows).map_err(FormatError::write)
+    }
+
+    /// Ends a row group; without rows there is none.
+    pub(super) fn end_group(&mut self) -> Result<(), FormatError> {
         self.parquet.flush().map_err(FormatError::write)
     }
 
-    fn finish(self) -> Result<Bytes, FormatError> {
+    pub(super) fn finish(self) -> Result<Bytes, FormatError> {
         let file = self.parquet.into_inner().map_err(FormatError::write)?;
         seal::seal(file).ok_or_else(|| FormatError::write("the writer made no Parquet file"))
     }

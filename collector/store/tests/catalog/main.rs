@@ -5,6 +5,7 @@ mod batches;
 mod faults;
 mod files;
 mod fixture;
+mod imports;
 mod replacements;
 
 /// The same file as the end-to-end tests have: see there.

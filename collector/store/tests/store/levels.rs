@@ -89,10 +89,10 @@ async fn a_service_is_read_by_itself() {
         |labels: &std::collections::BTreeMap<&str, &str>, _, _| labels["service"].to_owned();
     for _ in 0..2 {
         let (sums, _) = sums(&store, &search, by_service).await;
-        assert_eq!(sums.into_iter().collect::<Vec<_>>(), [(
-            "search".to_owned(),
-            (15, 5 * (2 * 2 * 50_000_001 / 2 + 52_631_578))
-        )]);
+        assert_eq!(
+            sums.into_iter().collect::<Vec<_>>(),
+            [("search".to_owned(), (15, 5 * (2 * 2 * 50_000_001 / 2 + 52_631_578)))]
+        );
         merge_all(&store).await;
     }
     let none = Wish { service: Some("none".to_owned()), ..search };

@@ -44,7 +44,7 @@ const MAX_PAGE_BYTES: u64 = 40 << 20;
 
 /// One of the two files.
 #[derive(Debug)]
-pub(super) struct File {
+pub(in crate::format) struct File {
     name: &'static str,
     pages: Pages,
     metadata: ArrowReaderMetadata,
@@ -65,7 +65,7 @@ struct Pages {
 
 impl File {
     /// Opens a file: its checksum, format and columns are right then.
-    pub(super) fn open(
+    pub(in crate::format) fn open(
         name: &'static str,
         bytes: Bytes,
         schema: SchemaRef,
@@ -145,7 +145,7 @@ impl File {
     }
 
     /// The pair it is of.
-    pub(super) fn id(&self) -> FileId {
+    pub(in crate::format) fn id(&self) -> FileId {
         self.id
     }
 
@@ -155,12 +155,12 @@ impl File {
     }
 
     /// Number of row groups.
-    pub(super) fn groups(&self) -> usize {
+    pub(in crate::format) fn groups(&self) -> usize {
         self.metadata.metadata().num_row_groups()
     }
 
     /// An error of this file.
-    pub(super) fn damaged(&self, what: impl Into<String>) -> FormatError {
+    pub(in crate::format) fn damaged(&self, what: impl Into<String>) -> FormatError {
         FormatError::Damaged { file: self.name, what: what.into() }
     }
 
@@ -193,7 +193,7 @@ impl File {
     }
 
     /// The rows of a row group, of these columns.
-    pub(super) fn batches<'a>(
+    pub(in crate::format) fn batches<'a>(
         &self,
         group: usize,
         columns: impl IntoIterator<Item = &'a str>,

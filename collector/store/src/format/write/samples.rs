@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Columns of which rows that follow each other have values that do so, too.
-const DELTA: [&str; 1] = ["stack_id"];
+pub(in crate::format) const DELTA: [&str; 1] = ["stack_id"];
 
 /// Writes the samples.
 pub(super) fn write(id: FileId, table: &Table, plan: &Plan<'_>) -> Result<Bytes, FormatError> {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Columns of which rows that follow each other have values that do so, too.
-const DELTA: [&str; 2] = ["stack_id", "depth"];
+pub(in crate::format) const DELTA: [&str; 2] = ["stack_id", "depth"];
 
 /// Writes the stacks.
 pub(super) fn write(

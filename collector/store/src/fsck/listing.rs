@@ -1,0 +1,92 @@
+//! What is there, against what the catalog knows.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
+};
+
+use futures_util::StreamExt as _;
+
+use super::{Finding, Fsck, FsckOptions};
+use crate::{
+    blobs::Listed,
+    catalog::{FileId, FileRow},
+    error::StoreError,
+    level::Level,
+    retain::{id_of, nanos},
+    store::ProfileStore,
+};
+
+/// Files that are looked up together.
+const STEP: usize = 1000;
+
+/// Sizes of all files that are there, by hashes of their paths: two that collide among billions are
+/// less likely than two failing disks.
+#[derive(Default)]
+pub(super) struct Sizes {
+    sizes: HashMap<u64, u64>,
+    hasher: RandomState,
+}
+
+// === impl Sizes ===
+
+impl Sizes {
+    fn add(&mut self, file: &Listed) {
+        self.sizes.insert(self.hasher.hash_one(&file.path), file.bytes);
+    }
+
+    /// Of a file, if it is there.
+    pub(super) fn of(&self, path: &str) -> Option<u64> {
+        self.sizes.get(&self.hasher.hash_one(path)).copied()
+    }
+}
+
+// === impl ProfileStore ===
+
+impl ProfileStore {
+    /// Finds files that nobody knows, and counts those that are no longer wanted.
+    pub(super) async fn check_listing(
+        &self,
+        options: &FsckOptions,
+        mut sizes: Option<&mut Sizes>,
+        found: &mut Fsck,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        for level in Level::ALL {
+            let mut chunks = self.blobs.listing(level.as_str()).chunks(STEP);
+            while let Some(chunk) = chunks.next().await {
+                let chunk: Vec<Listed> = chunk.into_iter().collect::<Result<_, _>>()?;
+                if let Some(sizes) = &mut sizes {
+                    chunk.iter().for_each(|file| sizes.add(file));
+                }
+                let mut ids: Vec<FileId> =
+                    chunk.iter().filter_map(|file| id_of(&file.path)).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                let live = paths(self.catalog.find(&ids, false).await?);
+                // After the live ones: what is retired in between is found here.
+                let retired = paths(self.catalog.find(&ids, true).await?);
+                for file in chunk {
+                    if live.contains(&file.path) {
+                        continue;
+                    }
+                    let age = now.saturating_sub(file.written);
+                    if retired.contains(&file.path) {
+                        found.retired += 1;
+                    } else if age < nanos(options.orphan_age) {
+                        found.young += 1;
+                    } else if self.blobs.size(&file.path).await?.is_some() {
+                        // Else it was removed, and its row with it, since it was listed.
+                        let id = id_of(&file.path);
+                        found.add(Finding::orphan(file.path, id, age));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn paths(rows: Vec<FileRow>) -> HashSet<String> {
+    rows.into_iter().flat_map(|row| [row.file.samples.path, row.file.stacks.path]).collect()
+}

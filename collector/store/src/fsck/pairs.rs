@@ -1,0 +1,128 @@
+//! Each pair of files that the catalog has, against what is there.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress, listing::Sizes};
+use crate::{
+    blobs::{BlobError, Damage},
+    catalog::{FileId, FileRow},
+    error::StoreError,
+    store::ProfileStore,
+    verify::{self, Wrong},
+};
+
+/// Rows that are read together.
+const PAGE: u32 = 500;
+/// Pairs that are read at a time.
+const PARALLEL: usize = 8;
+
+/// What is wrong with a pair.
+type Fault = Option<(FindingKind, String)>;
+
+// === impl ProfileStore ===
+
+impl ProfileStore {
+    pub(super) async fn check_pairs(
+        &self,
+        options: &FsckOptions,
+        sizes: Option<&Sizes>,
+        found: &mut Fsck,
+        progress: &impl Fn(FsckProgress),
+    ) -> Result<(), StoreError> {
+        let total = self.status().await?.files;
+        let mut after: Option<FileId> = None;
+        loop {
+            let rows = self.catalog.page(after, PAGE).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(last.file.id);
+            let checks = stream::iter(rows).map(|row| self.check_row(row, options, sizes));
+            let mut checks = checks.buffer_unordered(PARALLEL);
+            while let Some((row, finding)) = checks.try_next().await? {
+                found.pairs += 1;
+                found.bytes += row.file.bytes();
+                finding.into_iter().for_each(|finding| found.add(finding));
+                progress(FsckProgress { pairs: found.pairs, total, bytes: found.bytes });
+            }
+        }
+    }
+
+    async fn check_row(
+        &self,
+        row: FileRow,
+        options: &FsckOptions,
+        sizes: Option<&Sizes>,
+    ) -> Result<(FileRow, Option<Finding>), StoreError> {
+        let fault = match sizes {
+            Some(sizes) => self.look(&row, sizes).await?,
+            None => self.read_all(&row).await?,
+        };
+        let id = row.file.id;
+        let is_known = row.damaged.is_some();
+        let finding = match fault {
+            Some((kind, what)) => {
+                // It may have been replaced in the meantime, and be gone for good reason.
+                if self.catalog.find(&[id], false).await?.is_empty() {
+                    return Ok((row, None));
+                }
+                let repaired =
+                    options.repair && !is_known && self.catalog.quarantine(id, &what).await?;
+                Some(Finding { repaired, ..Finding::of_pair(kind, &row.file, what) })
+            }
+            // A fast check does not see that a file is whole.
+            None if is_known && !options.fast => {
+                let what = format!(
+                    "it is whole, and is not read because it was damaged: {}",
+                    row.damaged.as_deref().unwrap_or_default()
+                );
+                let repaired = options.repair && self.catalog.heal(id).await?;
+                Some(Finding { repaired, ..Finding::of_pair(FindingKind::Whole, &row.file, what) })
+            }
+            None => None,
+        };
+        let finding = finding.map(|finding| Finding { quarantined: is_known, ..finding });
+        Ok((row, finding))
+    }
+
+    /// By sizes alone. What was written after the listing is looked for by itself.
+    async fn look(&self, row: &FileRow, sizes: &Sizes) -> Result<Fault, StoreError> {
+        for blob in [&row.file.samples, &row.file.stacks] {
+            if sizes.of(&blob.path) == Some(blob.bytes) {
+                continue;
+            }
+            match self.blobs.size(&blob.path).await? {
+                Some(bytes) if bytes == blob.bytes => {}
+                Some(bytes) => {
+                    let what =
+                        format!("{} has {bytes} bytes, {} were written", blob.path, blob.bytes);
+                    return Ok(Some((FindingKind::Size, what)));
+                }
+                None => return Ok(Some((FindingKind::Missing, format!("{} is gone", blob.path)))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every byte.
+    async fn read_all(&self, row: &FileRow) -> Result<Fault, StoreError> {
+        let file = &row.file;
+        let both = tokio::try_join!(self.blobs.get(&file.samples), self.blobs.get(&file.stacks));
+        let (samples, stacks) = match both {
+            Ok(both) => both,
+            Err(BlobError::Damaged { path, damage, what, .. }) => {
+                let kind = match damage {
+                    Damage::Gone => FindingKind::Missing,
+                    Damage::Size => FindingKind::Size,
+                    Damage::Checksum => FindingKind::Checksum,
+                };
+                return Ok(Some((kind, format!("{path} {what}"))));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let said = file.clone();
+        let wrong = self.compute(move || verify::verify(&said, samples, stacks)).await??;
+        Ok(wrong.map(|wrong| match wrong {
+            Wrong::Undecodable(what) => (FindingKind::Undecodable, what),
+            Wrong::Contents(what) => (FindingKind::Contents, what),
+        }))
+    }
+}
