@@ -245,7 +245,11 @@ impl Blobs {
                 if lengths.eq(ranges.iter().map(|range| range.end - range.start)) {
                     return Ok(parts);
                 }
-                return Err(self.damaged(path, Damage::Size, "has fewer bytes than were written".to_owned()));
+                return Err(self.damaged(
+                    path,
+                    Damage::Size,
+                    "has fewer bytes than were written".to_owned(),
+                ));
             }
             Err(object_store::Error::NotFound { .. }) => {
                 return Err(self.damaged(path, Damage::Gone, "is gone".to_owned()));

@@ -32,8 +32,8 @@ pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
     Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
-    FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus, NewFile,
-    NewFunctions, Replace, ServiceSum,
+    FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus,
+    NewFile, NewFunctions, Replace, ServiceSum,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
@@ -45,12 +45,12 @@ pub use format::{
     Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted,
     decode, encode, encode_functions, stored_window,
 };
+pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
 pub use functions::{
     Amounts, DeriveLimits, FunctionHistory, FunctionId, FunctionKey, FunctionOrigin, FunctionPlace,
     FunctionRow, FunctionSum, FunctionSums, FunctionTable, Functions, FunctionsWanted,
     OriginFilter,
 };
-pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
 pub use import::{ImportError, ImportStep, Imported};
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
