@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use fleetprof_proto::{batch::Batch, ids::InstanceId, symbol::Line};
+use fleetprof_proto::{
+    batch::Batch,
+    ids::{InstanceId, ObjectId},
+    symbol::{Line, Symbol},
+};
 use fleetprof_store::{
     Blob, Catalog, DAY, ExportError, ExportLevel, ExportWish, HOUR, ImportError, Imported, Level,
     MANIFEST, Manifest, MergeLimits, Namer, NewFile, ProfileStore,
@@ -161,7 +165,7 @@ async fn a_damaged_export_is_refused() {
 async fn one_service_is_exported_with_its_names() {
     struct All;
     impl Namer for All {
-        fn names(&self, code: &Batch) -> Vec<Vec<Line>> {
+        fn symbols(&self, code: &Batch) -> Vec<Symbol> {
             let name = |text: &str| Line {
                 name: text.into(),
                 system_name: text.into(),
@@ -169,7 +173,11 @@ async fn one_service_is_exported_with_its_names() {
                 line: 0,
                 column: 0,
             };
-            vec![vec![name("function")]; code.frame_count()]
+            vec![Symbol::Named(vec![name("function")]); code.frame_count()]
+        }
+
+        fn has_names(&self, _object: &ObjectId) -> bool {
+            true
         }
     }
     let (one, other) = (Place::new(), Place::new());
