@@ -26,7 +26,10 @@ pub(super) fn is_in(hour: i64, range: Option<(i64, i64)>) -> bool {
 }
 
 /// The sum of the hours in a range; `None` when there is none.
-pub(super) fn sum(hours: impl Iterator<Item = (i64, Amounts)>, range: (i64, i64)) -> Option<Amounts> {
+pub(super) fn sum(
+    hours: impl Iterator<Item = (i64, Amounts)>,
+    range: (i64, i64),
+) -> Option<Amounts> {
     let inside = hours.filter(|(hour, _)| is_in(*hour, Some(range)));
     inside.map(|(_, amounts)| amounts).reduce(|mut sum, amounts| {
         sum.add(amounts);
@@ -46,7 +49,10 @@ pub(super) struct Filter<'a> {
 // === impl Filter ===
 
 impl<'a> Filter<'a> {
-    pub(super) fn new(columns: &Columns<'a>, wanted: &'a FunctionsWanted) -> Result<Self, FormatError> {
+    pub(super) fn new(
+        columns: &Columns<'a>,
+        wanted: &'a FunctionsWanted,
+    ) -> Result<Self, FormatError> {
         let files = wanted.files.as_ref().map(|_| columns.longs(FILE_ID)).transpose()?;
         let origin = match wanted.origin {
             Some(_) => Some((columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?)),
