@@ -18,6 +18,9 @@ pub use read::{FunctionHistory, FunctionPlace, FunctionSum, FunctionsWanted, Ori
 pub use sum::{Amounts, FunctionSums, Functions};
 pub use table::{FunctionOrigin, FunctionRow, FunctionTable};
 
+/// Where functions files are, below the root of the store.
+pub(crate) const FUNCTIONS: &str = "functions";
+
 /// What makes a function another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FunctionKey {

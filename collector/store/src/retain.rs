@@ -10,6 +10,7 @@ use tracing::info;
 use crate::{
     catalog::{Expire, FileId},
     error::StoreError,
+    functions::FUNCTIONS,
     level::Level,
     store::ProfileStore,
 };
@@ -129,7 +130,7 @@ impl ProfileStore {
     pub async fn sweep(&self, age: Duration) -> Result<u64, StoreError> {
         let before = self.now().saturating_sub(nanos(age));
         let mut orphans = 0;
-        for place in Level::ALL.map(Level::as_str).into_iter().chain(["functions"]) {
+        for place in Level::ALL.map(Level::as_str).into_iter().chain([FUNCTIONS]) {
             let listed = self.blobs.list(place).await?;
             let old = listed.into_iter().filter(|file| file.written < before);
             let old: Vec<(FileId, String)> =

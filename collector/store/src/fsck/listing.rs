@@ -12,6 +12,7 @@ use crate::{
     blobs::Listed,
     catalog::{FileId, FileRow},
     error::StoreError,
+    functions::FUNCTIONS,
     level::Level,
     retain::{id_of, nanos},
     store::ProfileStore,
@@ -80,6 +81,35 @@ impl ProfileStore {
                         let id = id_of(&file.path);
                         found.add(Finding::orphan(file.path, id, age));
                     }
+                }
+            }
+        }
+        self.check_functions(options, found).await
+    }
+
+    /// Finds functions files that nobody knows. A known one that is damaged or gone costs nothing: queries
+    /// read the pairs that it stands for, and it is made again.
+    async fn check_functions(
+        &self,
+        options: &FsckOptions,
+        found: &mut Fsck,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let mut chunks = self.blobs.listing(FUNCTIONS).chunks(STEP);
+        while let Some(chunk) = chunks.next().await {
+            let chunk: Vec<Listed> = chunk.into_iter().collect::<Result<_, _>>()?;
+            let ids: Vec<FileId> = chunk.iter().filter_map(|file| id_of(&file.path)).collect();
+            let known = self.catalog.known(&ids).await?;
+            for file in chunk {
+                let id = id_of(&file.path);
+                if id.is_some_and(|id| known.contains(&id)) {
+                    continue;
+                }
+                let age = now.saturating_sub(file.written);
+                if age < nanos(options.orphan_age) {
+                    found.young += 1;
+                } else if self.blobs.size(&file.path).await?.is_some() {
+                    found.add(Finding::orphan(file.path, id, age));
                 }
             }
         }

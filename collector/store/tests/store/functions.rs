@@ -12,8 +12,8 @@ use fleetprof_proto::{
     v1::{Accounting, UnresolvedReason},
 };
 use fleetprof_store::{
-    Amounts, DAY, FunctionKey, FunctionSums, Functions, HOUR, MINUTE, MergeLimits, Namer, NewBatch,
-    OriginFilter, ProfileStore, Retention, Wanted, Wish, split_functions,
+    Amounts, DAY, FsckOptions, FunctionKey, FunctionSums, Functions, HOUR, MINUTE, MergeLimits,
+    Namer, NewBatch, OriginFilter, ProfileStore, Retention, Wanted, Wish, split_functions,
 };
 use proptest::prelude::*;
 
@@ -355,6 +355,10 @@ async fn functions_go_with_their_pairs() {
     let orphan = place.profiles().join("functions/2026-01-01");
     std::fs::create_dir_all(&orphan).expect("made");
     std::fs::write(orphan.join("0000000000000001.functions.parquet"), b"x").expect("written");
+    let options = FsckOptions { fast: true, repair: false, orphan_age: std::time::Duration::ZERO };
+    let found = store.fsck(&options, |_| ()).await.expect("checks");
+    let places: Vec<_> = found.findings.iter().map(|finding| finding.place.as_str()).collect();
+    assert_eq!(places, ["functions/2026-01-01/0000000000000001.functions.parquet"]);
     assert_eq!(store.sweep(std::time::Duration::ZERO).await.expect("sweeps"), 1);
     assert_eq!(functions_files(&place).len(), 2);
 }
