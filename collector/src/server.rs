@@ -138,12 +138,7 @@ impl Collector {
         let listen_error = |source| StartError::Listen { address: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let opening = config.clone();
-        let open = move || open_data(&opening);
-        let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Panicked)?;
-        let (data_dir, catalog) = opened?;
-        let store = open_store(&config, &data_dir).await?;
-        upgrade::import(data_dir.root(), &store).await?;
+        let (data_dir, catalog, store) = open(&config).await?;
         let stop = CancellationToken::new();
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
@@ -265,6 +260,16 @@ impl Collector {
         }
         info!("collector has stopped");
     }
+}
+
+/// Everything that is kept; what an earlier version kept is taken over.
+async fn open(config: &Config) -> Result<(DataDir, Catalog, ProfileStore), StartError> {
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open_data(&opening)).await;
+    let (data_dir, catalog) = opened.map_err(|_| StartError::Panicked)??;
+    let store = open_store(config, &data_dir).await?;
+    upgrade::import(data_dir.root(), &store).await?;
+    Ok((data_dir, catalog, store))
 }
 
 fn open_data(config: &Config) -> Result<(DataDir, Catalog), StartError> {

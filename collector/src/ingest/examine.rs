@@ -96,11 +96,11 @@ impl Refused {
 
 /// Checks a batch completely.
 pub(super) fn examine(
-    sealed: SealedBatch,
+    sealed: &SealedBatch,
     limits: Limits,
     sender: &Sender,
 ) -> Result<Examined, Refused> {
-    let (id, batch) = batch::open(&sealed, limits)?;
+    let (id, batch) = batch::open(sealed, limits)?;
     let window = batch.window();
     let (start, end) = (window.start_unix_nanos, window.end_unix_nanos);
     if start < 0 || end > LAST_UNIX_NANOS || end - start > MAX_WINDOW_NANOS {

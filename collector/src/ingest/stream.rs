@@ -281,7 +281,7 @@ async fn process(
         PushResponse { message: Some(ResponseMessage::Ack(ack)) }
     };
     let limits = parts.limits;
-    let examine = move || examine::examine(sealed, limits, &sender);
+    let examine = move || examine::examine(&sealed, limits, &sender);
     let examined = parts.pool.run(examine).await;
     let Examined { batch, objects } = match examined.map_err(|e| Status::internal(e.to_string()))? {
         Ok(examined) => examined,

@@ -53,7 +53,7 @@ fn sealed(window: Window, accounting: v1::Accounting) -> v1::SealedBatch {
 fn objects_come_hottest_first() {
     let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
     let sealed = sealed(window, v1::Accounting::default());
-    let examined = examine(sealed, Limits::default(), &sender()).expect("in order");
+    let examined = examine(&sealed, Limits::default(), &sender()).expect("in order");
     let objects: Vec<_> = examined.objects.into_iter().map(|(id, _)| id).collect();
     assert_eq!(objects, [object(1), object(2), object(3)]);
     // Of another instance than the sender: spooled by an earlier one, of unknown version.
@@ -70,13 +70,13 @@ fn implausible_batches_are_refused() {
     for (start, end) in [(0, DAY + 1), (-5, 5), (i64::MIN, i64::MAX), (i64::MAX - 1, i64::MAX)] {
         let window = Window { start_unix_nanos: start, end_unix_nanos: end };
         let sealed = sealed(window, v1::Accounting::default());
-        let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+        let refused = examine(&sealed, Limits::default(), &sender()).expect_err("refused");
         assert_eq!(refused.reason(), "window", "{refused}");
     }
     let dropped = vec![v1::CounterByName { name: "x".repeat(5_000), value: 1 }];
     let accounting = v1::Accounting { dropped, ..Default::default() };
     let sealed = sealed(Window { start_unix_nanos: 1, end_unix_nanos: 2 }, accounting);
-    let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+    let refused = examine(&sealed, Limits::default(), &sender()).expect_err("refused");
     assert_eq!(refused.reason(), "accounting", "{refused}");
 }
 
@@ -91,7 +91,7 @@ fn what_cannot_be_stored_is_refused() {
         let batch = builder.finish(window, [], v1::Accounting::default());
         let id = BatchId { instance: InstanceId::random(), sequence: 1 };
         let sealed = seal(id, &batch).expect("sealed");
-        let refused = examine(sealed, Limits::default(), &sender()).expect_err("refused");
+        let refused = examine(&sealed, Limits::default(), &sender()).expect_err("refused");
         assert_eq!(refused.reason(), reason, "{refused}");
     }
 }
@@ -135,7 +135,7 @@ impl Gated {
 fn new_batch() -> NewBatch {
     let window = Window { start_unix_nanos: 1, end_unix_nanos: 2 };
     let sealed = sealed(window, v1::Accounting::default());
-    examine(sealed, Limits::default(), &sender()).expect("in order").batch
+    examine(&sealed, Limits::default(), &sender()).expect("in order").batch
 }
 
 const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), bytes: 1 << 20 };

@@ -27,7 +27,7 @@ pub(super) struct Need<'a> {
 
 /// A piece's rows, now or soon.
 enum Coming {
-    Known(Table),
+    Known(Box<Table>),
     Reading(AbortOnDropHandle<Result<Table, StoreError>>),
 }
 
@@ -131,11 +131,11 @@ impl Coming {
     ) -> Self {
         let (start, end) = piece.file.file.range();
         let is_whole = plan.range.start_unix_nanos() <= start && end <= plan.range.end_unix_nanos();
-        let matched = plan.selector.matchers().iter().map(|matcher| matcher.name());
+        let matched = plan.selector.matchers().iter().map(Matcher::name);
         let mut labels = matched.chain(need.labels.iter().copied());
         let by_service = labels.all(|name| name == labels::SERVICE);
         if is_whole && by_service && !need.stacks && !need.all_labels && need.step == 0 {
-            return Self::Known(Table::of_sums(&piece.file.file));
+            return Self::Known(Box::new(Table::of_sums(&piece.file.file)));
         }
         let (store, piece, wanted) = (parts.store.clone(), piece.clone(), wanted.clone());
         let read = async move { store.read(&piece, wanted).await };
@@ -145,7 +145,7 @@ impl Coming {
     /// The rows; a sentence where they are damaged.
     async fn table(self) -> Result<Result<Table, String>, StoreError> {
         let result = match self {
-            Self::Known(table) => Ok(table),
+            Self::Known(table) => Ok(*table),
             Self::Reading(task) => task.await.unwrap_or(Err(StoreError::Panicked)),
         };
         match result {
