@@ -7,7 +7,9 @@ cd "$(dirname "$0")/../.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch/tmp
-mkdir "$TMPDIR"
+# PostgreSQL runs as another user than root.
+chmod 711 "$scratch"
+mkdir --mode=1777 "$TMPDIR"
 
 fail() {
     printf 'FAILED: %s\n--- output ---\n' "$*"
