@@ -58,6 +58,10 @@ BIN=${FLEETPROF_BIN_DIR:-$CARGO_TARGET_DIR/release}
 TEMPORARY=$(mktemp -d "${TMPDIR:-/tmp}/fleetprof-run-fleet.XXXXXX")
 LOGS=$TEMPORARY/logs
 mkdir "$LOGS"
+# Programs that are killed leave temporary files, and SeaweedFS its logs. PostgreSQL runs as another user.
+chmod 711 "$TEMPORARY"
+mkdir --mode=1777 "$TEMPORARY/tmp"
+export TMPDIR=$TEMPORARY/tmp
 # shellcheck source=scripts/stack.sh
 source scripts/stack.sh
 

@@ -47,8 +47,8 @@ class Help:
         binary, arguments = pathlib.PurePath(words[0]).name, words[1:]
         known = self.subcommands(binary)
         subcommand = next((word for word in arguments if word in known), None)
-        optional = re.search(r"^Usage:.*\[COMMAND\]", self.text(binary), re.MULTILINE)
-        if known and subcommand is None and not optional and not {"--help", "--version"} & set(arguments):
+        needed = known and re.search(r"^Usage:.*COMMAND", self.text(binary), re.MULTILINE)
+        if needed and subcommand is None and not {"--help", "--version"} & set(arguments):
             return [f"no subcommand of {binary} in: {' '.join(words)}"]
         texts = self.text(binary) + (self.text(binary, subcommand) if subcommand else "")
         flags = {word.split("=", 1)[0] for word in arguments if re.match(r"--?[a-z]", word)}
