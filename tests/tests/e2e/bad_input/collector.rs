@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -64,18 +64,22 @@ fn a_data_directory_in_use_is_refused_and_the_first_unharmed() {
     collector.stop();
 }
 
-/// Every file below a folder, largest first.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+/// The file with the samples of a store, of several the largest.
+fn samples_file(data: &Path) -> PathBuf {
+    let all = below(data).into_iter();
+    let samples = all.filter(|path| path.to_string_lossy().ends_with(".samples.parquet"));
+    samples
+        .max_by_key(|path| fs::metadata(path).map_or(0, |meta| meta.len()))
+        .expect("the store has samples")
+}
+
+/// Every file below a folder.
+fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
+        if path.is_dir() { found.extend(below(&path)) } else { found.push(path) }
     }
-    found.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).map_or(0, |meta| meta.len())));
     found
 }
 
@@ -107,13 +111,15 @@ fn check_damaged(lab: &Lab, samples: u64) {
     match ready {
         Some(true) => {
             let grpc = Grpc::connect(lab.port());
+            // When it is found, and each time it is asked after that.
+            let answers = [(); 2].map(|()| {
+                let top = grpc.top(lab.ever("")).expect("a damaged file breaks no query");
+                top.coverage.expect("a coverage")
+            });
             let store = grpc.status().store.expect("a store");
             assert!(!store.damaged.is_empty(), "nothing is named as damaged: {store:?}");
             assert!(store.samples < samples, "a damaged batch cannot be counted: {store:?}");
-            // Also what was found before the query, and each time it is asked.
-            for _ in 0..2 {
-                let top = grpc.top(lab.ever("")).expect("a damaged file breaks no query");
-                let coverage = top.coverage.expect("a coverage");
+            for coverage in answers {
                 assert!(!coverage.damaged.is_empty(), "an answer hides the damage: {coverage:?}");
                 let known = coverage.damaged.iter().all(|what| store.damaged.contains(what));
                 assert!(known, "{coverage:?} names other damage than {store:?}");
@@ -140,7 +146,7 @@ fn check_damaged(lab: &Lab, samples: u64) {
 fn a_flipped_byte_in_the_store_is_named_and_breaks_no_query() {
     let _machine = machine();
     let (lab, samples) = filled();
-    let file = files(&lab.path().join("data")).into_iter().next().expect("the store has files");
+    let file = samples_file(&lab.path().join("data"));
     let mut bytes = fs::read(&file).expect("a file of the store");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -154,7 +160,7 @@ fn an_answer_names_what_it_could_not_read() {
     let _machine = machine();
     let (lab, _) = filled();
     let mut collector = lab.collector();
-    let file = files(&lab.path().join("data")).into_iter().next().expect("the store has files");
+    let file = samples_file(&lab.path().join("data"));
     let mut bytes = fs::read(&file).expect("a file of the store");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -174,7 +180,7 @@ fn an_answer_names_what_it_could_not_read() {
 fn garbage_in_the_store_is_named_and_breaks_no_query() {
     let _machine = machine();
     let (lab, samples) = filled();
-    let file = files(&lab.path().join("data")).into_iter().next().expect("the store has files");
+    let file = samples_file(&lab.path().join("data"));
     fs::write(&file, vec![0x5a; 10_000]).expect("the file is ours");
     check_damaged(&lab, samples);
 }
