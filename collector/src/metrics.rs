@@ -19,8 +19,11 @@ use prometheus_client::{
 
 use crate::memory;
 pub use frames::Frames;
+use fleetprof_store::LevelStatus;
+use levels::StoreLevels;
 
 mod frames;
+mod levels;
 mod process;
 
 /// The collector's metrics. Cloning shares them.
@@ -79,6 +82,7 @@ struct Gauges {
     store_samples: Gauge<u64, AtomicU64>,
     store_bytes: Gauge<u64, AtomicU64>,
     store_damaged: Gauge<u64, AtomicU64>,
+    store_levels: StoreLevels,
     ready: Gauge,
     objects_stored: Gauge<u64, AtomicU64>,
     objects_wanted: Gauge<u64, AtomicU64>,
@@ -91,7 +95,7 @@ struct Gauges {
 }
 
 /// What the gauges show.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Levels {
     /// Readable batches in the store.
     pub store_batches: u64,
@@ -101,6 +105,8 @@ pub struct Levels {
     pub store_bytes: u64,
     /// Damaged places in it.
     pub store_damaged: u64,
+    /// What is in each of its levels.
+    pub store_levels: Vec<LevelStatus>,
     /// Whether batches can be stored.
     pub ready: bool,
     /// Objects that are there.
@@ -252,6 +258,7 @@ impl Gauges {
         let help = "Size of the store";
         r.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
         r.register("store_damaged", "Damaged places in the store", self.store_damaged.clone());
+        self.store_levels.register(r);
         r.register("ready", "1 while batches can be stored, else 0", self.ready.clone());
         r.register("objects_stored", "Objects that are there", self.objects_stored.clone());
         let help = "Objects that are not there and that agents were asked for";
@@ -274,6 +281,7 @@ impl Gauges {
         self.store_samples.set(levels.store_samples);
         self.store_bytes.set(levels.store_bytes);
         self.store_damaged.set(levels.store_damaged);
+        self.store_levels.set(&levels.store_levels);
         self.ready.set(levels.ready.into());
         self.objects_stored.set(levels.objects_stored);
         self.objects_wanted.set(levels.objects_wanted);

@@ -19,6 +19,7 @@ mod series;
 mod service;
 mod services;
 mod status;
+mod sums;
 mod symbols;
 mod top;
 
@@ -32,6 +33,7 @@ pub use error::QueryError;
 pub use plan::Plan;
 pub use profile::Profile;
 pub use service::QueryApi;
+pub use sums::LabelSums;
 
 use crate::{
     cpu_pool::CpuPool,
@@ -61,6 +63,8 @@ pub struct QueryParts {
     pub wants: Wants,
     /// Connected agents.
     pub agents: Agents,
+    /// What was found in files before.
+    pub sums: LabelSums,
     /// Where queries run.
     pub pool: CpuPool,
     /// How long one may take, waiting for its turn included.

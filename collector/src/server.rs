@@ -36,7 +36,7 @@ use crate::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
         Objects, Wants,
     },
-    query::{Queries, QueryApi, QueryParts},
+    query::{LabelSums, Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
     upgrade::{self, UpgradeError},
 };
@@ -148,6 +148,7 @@ impl Collector {
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
         let parts = IngestParts {
             committer,
+            sums: LabelSums::default(),
             pool: CpuPool::new(cpus()),
             limits: config.limits,
             agents: agents.clone(),

@@ -66,6 +66,28 @@ impl Grpc {
         self.runtime.block_on(client.top(request)).map(tonic::Response::into_inner)
     }
 
+    /// Values of a label; the names of all labels for an empty name.
+    ///
+    /// # Errors
+    /// What the collector answers.
+    pub fn labels(&self, query: v1::Query, name: &str) -> Result<v1::LabelsResponse, Status> {
+        let mut client = QueryServiceClient::new(self.channel.clone());
+        let request = v1::LabelsRequest { query: Some(query), name: name.to_owned() };
+        self.runtime.block_on(client.labels(request)).map(tonic::Response::into_inner)
+    }
+
+    /// CPU time of a function over time, in one series.
+    ///
+    /// # Errors
+    /// What the collector answers.
+    pub fn series(&self, query: v1::Query, function: &str) -> Result<v1::SeriesResponse, Status> {
+        let mut client = QueryServiceClient::new(self.channel.clone());
+        let function = function.to_owned();
+        let request =
+            v1::SeriesRequest { query: Some(query), function, ..v1::SeriesRequest::default() };
+        self.runtime.block_on(client.series(request)).map(tonic::Response::into_inner)
+    }
+
     /// The merged profile.
     ///
     /// # Errors

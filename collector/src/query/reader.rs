@@ -1,12 +1,15 @@
 //! Reads the samples that a plan selects, a file at a time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use fleetprof_proto::{labels, selector::Matcher};
 use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Plan, QueryError, QueryParts, coverage::Coverage};
+use super::{Plan, QueryError, QueryParts, coverage::Coverage, sums::Key};
 use crate::memory;
 
 /// Pieces that are read before they are used.
@@ -27,8 +30,9 @@ pub(super) struct Need<'a> {
 
 /// A piece's rows, now or soon.
 enum Coming {
-    Known(Box<Table>),
-    Reading(AbortOnDropHandle<Result<Table, StoreError>>),
+    Known(Arc<Table>),
+    /// To be remembered under the key, where there is one.
+    Reading(AbortOnDropHandle<Result<Table, StoreError>>, Option<Key>),
 }
 
 /// The samples of one origin.
@@ -95,7 +99,7 @@ pub(super) fn visit_all(
         }
         let Some((piece, coming)) = ahead.pop_front() else { return Ok(coverage) };
         check_memory(parts.memory_limit)?;
-        match wait(parts, cancel, coming.table())? {
+        match coming.table(parts, cancel)? {
             Ok(table) => {
                 coverage.read(&piece.file.file);
                 coverage.samples = coverage.samples.saturating_add(visit(&table)?);
@@ -134,25 +138,46 @@ impl Coming {
         let matched = plan.selector.matchers().iter().map(Matcher::name);
         let mut labels = matched.chain(need.labels.iter().copied());
         let by_service = labels.all(|name| name == labels::SERVICE);
-        if is_whole && by_service && !need.stacks && !need.all_labels && need.step == 0 {
-            return Self::Known(Box::new(Table::of_sums(&piece.file.file)));
+        let is_sum = is_whole && !need.stacks && need.step == 0;
+        if is_sum && by_service && !need.all_labels {
+            return Self::Known(Arc::new(Table::of_sums(&piece.file.file)));
+        }
+        let key = || Key::new(piece, wanted, needed_labels(plan, need), need.all_labels);
+        let key = is_sum.then(key);
+        if let Some(known) = key.as_ref().and_then(|key| parts.sums.get(key)) {
+            return Self::Known(known);
         }
         let (store, piece, wanted) = (parts.store.clone(), piece.clone(), wanted.clone());
         let read = async move { store.read(&piece, wanted).await };
-        Self::Reading(AbortOnDropHandle::new(parts.runtime.spawn(read)))
+        Self::Reading(AbortOnDropHandle::new(parts.runtime.spawn(read)), key)
     }
 
     /// The rows; a sentence where they are damaged.
-    async fn table(self) -> Result<Result<Table, String>, StoreError> {
-        let result = match self {
-            Self::Known(table) => Ok(*table),
-            Self::Reading(task) => task.await.unwrap_or(Err(StoreError::Panicked)),
+    fn table(
+        self,
+        parts: &QueryParts,
+        cancel: &CancellationToken,
+    ) -> Result<Result<Arc<Table>, String>, QueryError> {
+        let (task, key) = match self {
+            Self::Known(table) => return Ok(Ok(table)),
+            Self::Reading(task, key) => (task, key),
         };
-        match result {
-            Ok(table) => Ok(Ok(table)),
-            Err(error) if error.is_damage() => Ok(Err(error.to_string())),
-            Err(error) => Err(error),
-        }
+        let read = async {
+            match task.await.unwrap_or(Err(StoreError::Panicked)) {
+                Err(error) if error.is_damage() => Ok(Err(error.to_string())),
+                result => result.map(Ok),
+            }
+        };
+        let table = match (wait(parts, cancel, read)?, key) {
+            (Err(damage), _) => return Ok(Err(damage)),
+            (Ok(table), None) => Arc::new(table),
+            (Ok(table), Some(key)) => {
+                let sums = Arc::new(key.sums_of(&table));
+                parts.sums.put(key, sums.clone());
+                sums
+            }
+        };
+        Ok(Ok(table))
     }
 }
 

@@ -67,6 +67,7 @@ async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
         wants: Wants::new(catalog.clone(), Duration::from_secs(1)),
         catalog,
         agents: Agents::default(),
+        sums: LabelSums::default(),
         pool: CpuPool::new(1),
         timeout,
         memory_limit: u64::MAX,

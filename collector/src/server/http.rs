@@ -68,6 +68,7 @@ impl Web {
             store_samples: store.samples,
             store_bytes: store.bytes,
             store_damaged: store.damaged,
+            store_levels: store.levels,
             ready,
             objects_stored: objects.stored,
             objects_wanted: self.wants.len() as u64,

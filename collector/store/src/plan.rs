@@ -7,7 +7,7 @@
 
 mod functions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     catalog::FileRow,
@@ -90,9 +90,41 @@ pub(crate) fn days((start, end): (i64, i64)) -> (i64, i64) {
     (first, past.saturating_sub(past.rem_euclid(DAY)).saturating_add(DAY))
 }
 
+/// Whether a file is of one of some whole days.
+pub(crate) fn is_of_days(row: &FileRow, (start, end): (i64, i64)) -> bool {
+    (start..end).contains(&row.file.bucket)
+}
+
+/// The days of a span, neighbours as one, of which no daily file is among `files`.
+pub(crate) fn days_without_daily(files: &[FileRow], (start, end): (i64, i64)) -> Vec<(i64, i64)> {
+    let daily = files.iter().filter(|row| row.file.level == Level::Daily);
+    let there: BTreeSet<i64> = daily.map(|row| row.file.bucket).collect();
+    let mut without: Vec<(i64, i64)> = Vec::new();
+    let mut day = start;
+    while day < end {
+        let next = day.saturating_add(DAY);
+        match without.last_mut() {
+            _ if there.contains(&day) => {}
+            Some(last) if last.1 == day => last.1 = next,
+            _ => without.push((day, next)),
+        }
+        day = next;
+    }
+    without
+}
+
 // === impl Wish ===
 
 impl Wish {
+    /// The days that daily files can answer, if they have them; the end is exclusive.
+    pub(crate) fn whole_days(&self) -> (i64, i64) {
+        if !self.allows(Level::Daily) {
+            return (0, 0);
+        }
+        let (start, end) = self.range;
+        (start.saturating_add((-start).rem_euclid(DAY)), end.saturating_sub(end.rem_euclid(DAY)))
+    }
+
     /// Whether a level tells apart what is asked for.
     fn allows(&self, level: Level) -> bool {
         let width = match level {

@@ -18,8 +18,52 @@ impl ProfileStore {
     /// # Errors
     /// When the catalog fails.
     pub async fn plan(&self, wish: &Wish) -> Result<ReadPlan, StoreError> {
-        let files = self.files(wish.service.as_deref(), plan::days(wish.range)).await?;
+        let whole = wish.whole_days();
+        if whole.0 >= whole.1 {
+            let files = self.files(wish.service.as_deref(), plan::days(wish.range)).await?;
+            return Ok(plan::choose(&files, wish));
+        }
+        // Of days that are in daily files, all that was merged into those is of no interest: of a month of a
+        // hundred services some 70,000 pairs.
+        let (first, past) = plan::days(wish.range);
+        let service = wish.service.as_deref();
+        let (mut files, before, after) = tokio::try_join!(
+            self.unmerged(service, whole),
+            self.of_days(service, (first, whole.0)),
+            self.of_days(service, (whole.1, past)),
+        )?;
+        for days in plan::days_without_daily(&files, whole) {
+            files.retain(|row| !plan::is_of_days(row, days));
+            files.extend(self.of_days(service, days).await?);
+        }
+        files.extend(before.into_iter().chain(after));
         Ok(plan::choose(&files, wish))
+    }
+
+    /// The files of some days, without those that were merged into daily ones or what these were made of.
+    async fn unmerged(
+        &self,
+        service: Option<&str>,
+        days: (i64, i64),
+    ) -> Result<Vec<FileRow>, StoreError> {
+        let query = FileQuery { level: None, range: days, service, rolled: Some(false) };
+        let mut files = self.catalog.files(&query).await?;
+        files.retain(|row| plan::is_of_days(row, days));
+        Ok(files)
+    }
+
+    /// All files of some days.
+    async fn of_days(
+        &self,
+        service: Option<&str>,
+        days: (i64, i64),
+    ) -> Result<Vec<FileRow>, StoreError> {
+        if days.0 >= days.1 {
+            return Ok(Vec::new());
+        }
+        let mut files = self.files(service, days).await?;
+        files.retain(|row| plan::is_of_days(row, days));
+        Ok(files)
     }
 
     /// All files of all levels that have data in a range, as of one moment.

@@ -71,6 +71,25 @@ impl Table {
         builder.finish()
     }
 
+    /// The sums of its sets of labels, as samples of one window without a stack. `keep` says what stays of a
+    /// label's value; nothing: the label goes.
+    pub fn of_origins<'a>(&'a self, keep: impl Fn(&str, &'a str) -> Option<&'a str>) -> Self {
+        let mut builder = TableBuilder::new();
+        let origins: Vec<_> = (0..self.code.origin_count())
+            .map(|origin| {
+                let labels = self.code.origin_labels(origin);
+                let kept = labels.filter_map(|(name, value)| Some((name, keep(name, value)?)));
+                builder.code.origin(kept)
+            })
+            .collect();
+        let window = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
+        for row in &self.rows {
+            let origin = origins[row.origin as usize];
+            builder.add(origin, StackIndex::EMPTY, 0, window, (row.samples, row.nanos));
+        }
+        builder.finish()
+    }
+
     /// The labels of one origin.
     pub fn labels(&self, origin: u32) -> BTreeMap<&str, &str> {
         self.code.origin_labels(origin as usize).collect()

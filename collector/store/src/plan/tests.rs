@@ -171,6 +171,30 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Check that nothing is missed of days of which only what is in no daily file was asked of the catalog,
+    /// also where daily files have expired before what they were made from.
+    #[test]
+    fn whole_days_need_nothing_that_was_merged(
+        mut files in history(), lost in 0_i64..3, range in (0..3 * DAY, 0..3 * DAY),
+    ) {
+        files.retain(|row| row.file.level != Level::Daily || row.file.bucket != lost * DAY);
+        let wish = wish((range.0.min(range.1), range.0.max(range.1) + 1));
+        let whole = wish.whole_days();
+        let asked = |row: &&FileRow| !is_of_days(row, whole) || !row.rolled;
+        let mut some: Vec<FileRow> = files.iter().filter(asked).cloned().collect();
+        for days in days_without_daily(&some, whole) {
+            some.retain(|row| !is_of_days(row, days));
+            some.extend(files.iter().filter(|row| is_of_days(row, days)).cloned());
+        }
+        let ids = |files: &[FileRow]| {
+            let pieces = choose(files, &wish).pieces;
+            pieces.iter().map(|piece| piece.file.file.id).collect::<std::collections::BTreeSet<_>>()
+        };
+        prop_assert_eq!(ids(&some), ids(&files));
+    }
+}
+
 /// Check that functions files stand for what they know: whole hours, and what there is of an hour.
 #[test]
 fn functions_stand_for_whole_hours() {

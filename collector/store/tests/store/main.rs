@@ -3,6 +3,7 @@
 mod fixture;
 mod fsck;
 mod functions;
+mod killed;
 mod levels;
 mod moving;
 mod removing;

@@ -8,6 +8,7 @@ mod agent;
 mod capture;
 mod collector;
 mod crowd;
+mod fleet;
 mod kernel;
 mod load;
 mod memory;
@@ -46,6 +47,12 @@ struct Args {
     /// A binary more whose unwind table is built (part `tables`; repeatable)
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
+    /// Stacks for the simulated fleet (parts `fleet`, `storage`, `history`): a pprof file that
+    /// `fleetprof-agent record` wrote (repeatable) [default: this host's C++ compiler is recorded]
+    #[arg(long = "capture", value_name = "FILE")]
+    captures: Vec<PathBuf>,
+    #[command(flatten)]
+    history: fleet::History,
 }
 
 /// A question, in the order of the answers.
@@ -69,6 +76,12 @@ enum Part {
     Collector,
     /// Uploads of binaries, and what their conversion costs others
     Objects,
+    /// Hosts per core of a collector, its memory, and bytes on the wire
+    Fleet,
+    /// Stored bytes of a day of 10, 100 and 1,000 hosts
+    Storage,
+    /// Latency of questions about a month of a whole fleet
+    History,
 }
 
 /// How much is measured.
@@ -108,5 +121,8 @@ fn answer(part: Part, args: &Args, effort: Effort, report: &mut Report) {
         Part::Perf => args.rates.iter().for_each(|rate| perf::measure(report, *rate, effort)),
         Part::Collector => collector::measure(report, args.rounds),
         Part::Objects => objects::measure(report),
+        Part::Fleet => fleet::ingest(report, &args.captures, args.rounds),
+        Part::Storage => fleet::stored(report, &args.captures),
+        Part::History => fleet::history(report, &args.captures, &args.history),
     }
 }
