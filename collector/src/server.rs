@@ -148,7 +148,6 @@ impl Collector {
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
         let parts = IngestParts {
             committer,
-            sums: LabelSums::default(),
             pool: CpuPool::new(cpus()),
             limits: config.limits,
             agents: agents.clone(),
@@ -184,6 +183,7 @@ impl Collector {
             catalog: catalog.clone(),
             wants: wants.clone(),
             agents,
+            sums: LabelSums::default(),
             pool: CpuPool::new(config.max_queries),
             timeout: config.query_timeout,
             memory_limit: config.memory_limit,

@@ -311,7 +311,19 @@ fn code_mapped_over_other_code_is_not_walked_by_the_old_table() {
     let [caller, decoy] = ["caller", "decoy"].map(|name| symbol(&program, name));
     let mut host = Host::start(spawned.0.id(), &UnwindConfig::default());
     let changed = |stack: &&Stack| stack.result == ResultCode::MappingChanged;
-    host.until(|stacks| stacks.iter().filter(changed).count() >= 200 && stacks.len() >= 3000);
+    // Within the program itself everything is certain.
+    let certain = |stack: &&Stack| {
+        let innermost = stack.calls().next();
+        !stack.in_kernel
+            && stack.result == ResultCode::Complete
+            && innermost.is_some_and(|address| address > caller.end + 0x100_0000)
+            && stack.calls().nth(1).is_some()
+    };
+    // On a busy machine this process hears late of what is mapped, and much is doubtful.
+    host.until(|stacks| {
+        let count = |of: &dyn Fn(&&Stack) -> bool| stacks.iter().filter(of).count();
+        count(&changed) >= 200 && count(&certain) >= 500
+    });
     // It happens: this is what the kernel side would have had us believe.
     let fooled = |stack: &&Stack| {
         let address = stack.walked.get(1).map(|frame| frame_address(*frame));
@@ -319,19 +331,10 @@ fn code_mapped_over_other_code_is_not_walked_by_the_old_table() {
     };
     let fooled = host.stacks.iter().filter(changed).filter(fooled).count();
     assert!(fooled > 0, "no walk was fooled: {:x?}", &host.stacks[..20]);
-    let mut seen = 0;
-    for stack in host.stacks.iter().filter(|stack| !stack.in_kernel) {
-        let calls: Vec<u64> = stack.calls().collect();
-        // Within the program itself everything is certain.
-        if let [_, second, ..] = calls[..]
-            && calls[0] > caller.end + 0x100_0000
-            && stack.result == ResultCode::Complete
-        {
-            seen += 1;
-            assert!(caller.contains(&second), "{caller:x?} {stack:x?}");
-        }
+    for stack in host.stacks.iter().filter(certain) {
+        let second = stack.calls().nth(1).expect("it has one");
+        assert!(caller.contains(&second), "{caller:x?} {stack:x?}");
     }
-    assert!(seen >= 500, "{seen} of {}", host.stacks.len());
 }
 
 /// Addresses of a function in a file, as binutils say.
