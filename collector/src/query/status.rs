@@ -26,7 +26,7 @@ pub(super) fn run(
             bytes: store.bytes,
             first_unix_nanos: store.window.map_or(0, |window| window.0),
             last_unix_nanos: store.window.map_or(0, |window| window.1),
-            damaged: damaged.iter().map(describe).collect(),
+            damaged: damaged.iter().filter_map(FileRow::damage).collect(),
         }),
         agents: agents(parts, instances),
         objects: Some(v1::ObjectsStatus {
@@ -37,11 +37,6 @@ pub(super) fn run(
             failed: objects.failed,
         }),
     })
-}
-
-fn describe(row: &FileRow) -> String {
-    let reason = row.damaged.as_deref().unwrap_or_default();
-    format!("{}: {reason}", row.file.samples.path)
 }
 
 /// What the store knows of every instance, and what the connection adds. Most recently seen first.

@@ -219,8 +219,8 @@ impl ReadPlan {
             if start >= wish.range.1 || end <= wish.range.0 {
                 continue;
             }
-            if let Some(reason) = &row.damaged {
-                self.lacks.push(format!("{}: {reason}", row.file.samples.path));
+            if let Some(damage) = row.damage() {
+                self.lacks.push(damage);
                 continue;
             }
             self.pieces.push(Piece { file: row.clone(), range: wish.range });

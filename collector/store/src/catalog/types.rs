@@ -250,6 +250,21 @@ pub struct LevelStatus {
     pub window: Option<(i64, i64)>,
 }
 
+// === impl FileRow ===
+
+impl FileRow {
+    /// Which file is damaged, and in which way; nothing when it is not.
+    pub fn damage(&self) -> Option<String> {
+        let (reason, path) = (self.damaged.as_deref()?, &self.file.samples.path);
+        let (stacks, names) = (&self.file.stacks.path, |path: &str| reason.contains(path));
+        // Most reasons say which of the two files it is.
+        Some(match names(path) || names(stacks) {
+            true => reason.to_owned(),
+            false => format!("{path}: {reason}"),
+        })
+    }
+}
+
 // === impl FileId ===
 
 impl FileId {

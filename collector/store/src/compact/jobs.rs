@@ -100,7 +100,7 @@ fn roll_fine(
     let unrolled: Vec<&FileRow> = rows.iter().copied().filter(|row| !row.rolled).collect();
     let Some(oldest) = unrolled.iter().map(|row| row.created).min() else { return };
     if closed || now - oldest >= limits.delay || unrolled.len() >= 16 * limits.files {
-        for inputs in groups(&unrolled, 4 * limits.rows) {
+        for inputs in groups(&unrolled, 2 * limits.rows) {
             jobs.push(Job::Roll { level: Level::Hourly, bucket: hour, inputs });
         }
     }
@@ -195,7 +195,7 @@ fn groups(rows: &[&FileRow], most: u64) -> Vec<Vec<FileRow>> {
 
 impl Default for MergeLimits {
     fn default() -> Self {
-        Self { grace: 2 * MINUTE, delay: 5 * MINUTE, files: 16, rows: 1_000_000 }
+        Self { grace: 2 * MINUTE, delay: 5 * MINUTE, files: 16, rows: 300_000 }
     }
 }
 

@@ -87,8 +87,10 @@ async fn merging_may_end_anywhere() {
         copy(full_place.dir.path(), place.dir.path());
         let store = place.open().await;
         let limits = MergeLimits::default();
-        let work = pin!(store.merge("w", &limits, None, || false));
-        let ended = Cut { work, steps }.await;
+        let ended = {
+            let work = pin!(store.merge("w", &limits, None, || false));
+            Cut { work, steps }.await
+        };
         if let Some(ended) = ended {
             assert!(ended.expect("merges").jobs > 0);
             assert!(steps > 20, "it was over after {steps} steps");
