@@ -1,6 +1,7 @@
 """Reads profiles with DuckDB, Sail (Spark's SQL) or chDB.
 
-engines.py ENGINE tables ROOT LEVEL     the Iceberg tables of a level: a row for each service and stack
+engines.py ENGINE tables ROOT LEVELS    the Iceberg tables of levels (a,b): for each, a row for each service
+                                        and stack
 engines.py ENGINE files ROOT TABLES.md  the Parquet files: sums of samples and of functions; DuckDB also
                                         runs the queries of the documentation
 
@@ -21,7 +22,10 @@ TEXTS = """
         ON s.file_id = t.file_id AND s.stack_id = t.stack_id
     GROUP BY service, stack ORDER BY service, stack
 """
-FUNCTIONS = "SELECT (SELECT sum(samples) FROM {samples}), (SELECT sum(self_samples) FROM {functions})"
+FUNCTIONS = """
+    SELECT (SELECT sum(samples) FROM {samples}),
+        (SELECT sum(self_samples) FROM {functions} WHERE file_id IN (SELECT file_id FROM {samples}))
+"""
 
 
 def server():
@@ -45,11 +49,15 @@ def duckdb(*extensions):
     return database
 
 
-def duckdb_tables(root, level):
+def duckdb_tables(root, levels):
     database = duckdb("httpfs", "avro", "iceberg")
-    tables = {kind: f"iceberg_scan('{root}/iceberg/{level}_{kind}')" for kind in ("samples", "stacks")}
     text = "string_agg(coalesce(function, '?'), ';' ORDER BY depth)"
-    return database.execute(TEXTS.format(text=text, **tables)).fetchall()
+
+    def read(level):
+        tables = {kind: f"iceberg_scan('{root}/iceberg/{level}_{kind}')" for kind in ("samples", "stacks")}
+        return database.execute(TEXTS.format(text=text, **tables)).fetchall()
+
+    return [read(level) for level in levels.split(",")]
 
 
 def duckdb_files(root, documentation):
@@ -85,14 +93,21 @@ def chdb_s3(function, root, path, *more):
     return f"{function}({', '.join(repr(it) for it in [url, *keys, *more])})"
 
 
-def chdb_tables(root, level):
-    tables = {}
-    for kind in ("samples", "stacks"):
-        path = f"iceberg/{level}_{kind}"
-        is_s3 = root.startswith("s3://")
-        tables[kind] = chdb_s3("icebergS3", root, path) if is_s3 else f"icebergLocal('{root}/{path}')"
+def chdb_tables(root, levels):
     text = "arrayStringConcat(arrayMap(it -> it.2, arraySort(groupArray((depth, ifNull(function, '?'))))), ';')"
-    return chdb(TEXTS.format(text=text, **tables))
+    is_s3 = root.startswith("s3://")
+    if not is_s3:
+        # It reads nothing outside.
+        os.chdir(root)
+
+    def table(path):
+        return chdb_s3("icebergS3", root, path) if is_s3 else f"icebergLocal('{root}/{path}')"
+
+    def read(level):
+        tables = {kind: table(f"iceberg/{level}_{kind}") for kind in ("samples", "stacks")}
+        return chdb(TEXTS.format(text=text, **tables))
+
+    return [read(level) for level in levels.split(",")]
 
 
 def chdb_files(root, _documentation):
@@ -103,7 +118,7 @@ def chdb_files(root, _documentation):
     return chdb(FUNCTIONS.format(**files))[0]
 
 
-def sail_tables(root, level):
+def sail_tables(root, levels):
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
@@ -113,14 +128,18 @@ def sail_tables(root, level):
     server.start(background=True)
     _, port = server.listening_address
     spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-    for kind in ("samples", "stacks"):
-        table = spark.read.format("iceberg").load(f"{root}/iceberg/{level}_{kind}")
-        table.createOrReplaceTempView(kind)
     text = "listagg(coalesce(function, '?'), ';') WITHIN GROUP (ORDER BY depth)"
     sql = TEXTS.format(text=text, samples="samples", stacks="stacks")
-    rows = [list(row) for row in spark.sql(sql).collect()]
+
+    def read(level):
+        for kind in ("samples", "stacks"):
+            table = spark.read.format("iceberg").load(f"{root}/iceberg/{level}_{kind}")
+            table.createOrReplaceTempView(kind)
+        return [list(row) for row in spark.sql(sql).collect()]
+
+    answers = [read(level) for level in levels.split(",")]
     spark.stop()
-    return rows
+    return answers
 
 
 if __name__ == "__main__":

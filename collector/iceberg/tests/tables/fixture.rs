@@ -154,16 +154,17 @@ impl Directory {
     }
 }
 
+/// Does what merging there is to do now; gives how much it was.
+pub(crate) async fn merge(store: &ProfileStore) -> u64 {
+    let namer: Arc<dyn Namer> = Arc::new(Program);
+    let merged = store.merge("w", &MergeLimits::default(), Some(namer), || false).await;
+    let merged = merged.expect("merges");
+    merged.jobs + merged.functions
+}
+
 /// Merges until nothing is left to do.
 pub(crate) async fn merge_all(store: &ProfileStore) {
-    loop {
-        let namer: Arc<dyn Namer> = Arc::new(Program);
-        let merged = store.merge("w", &MergeLimits::default(), Some(namer), || false).await;
-        let merged = merged.expect("merges");
-        if merged.jobs + merged.functions == 0 {
-            return;
-        }
-    }
+    while merge(store).await > 0 {}
 }
 
 /// Removes files that were retired, at once.

@@ -2,5 +2,7 @@
 
 mod engines;
 mod fixture;
+mod measure;
+mod old;
 mod publishing;
 mod remote;

@@ -6,7 +6,7 @@ use fleetprof_iceberg::{Keep, Place, PublishError, Publisher, Root, Round};
 use fleetprof_store::Level;
 use serde_json::Value;
 
-use crate::fixture::{Directory, merge_all, of, publish, remove};
+use crate::fixture::{Directory, merge, merge_all, of, publish, remove};
 
 /// The newest version of a table, by its hint.
 pub(crate) fn newest(profiles: &Path, table: &str) -> Value {
@@ -40,21 +40,26 @@ async fn tables_follow_the_store() {
     assert_eq!(of(&changes, Level::Hourly), [(0, 0, 0); 2]);
     assert_eq!(operation(&newest(&place.profiles(), "fine_samples")), "append");
 
-    // Another batch of an hour: its files are merged, and a new one is there.
-    place.append(&store, 2..4).await;
+    assert_eq!(operation(&newest(&place.profiles(), "fine_samples")), "append");
+    merge(&store).await;
+    let changes = publish(&mut publisher).await;
+    assert_eq!(of(&changes, Level::Fine), [(0, 0, 3); 2]);
+    assert_eq!(of(&changes, Level::Hourly), [(3, 0, 3); 2], "one of each hour");
+
+    // They become one of each hour and service.
     merge_all(&store).await;
     let changes = publish(&mut publisher).await;
-    let [samples, stacks] = of(&changes, Level::Fine);
-    assert_eq!(samples, (2, 1, 4));
-    assert_eq!(stacks, (2, 0, 5), "a query that began before needs them");
-    assert_eq!(operation(&newest(&place.profiles(), "fine_samples")), "overwrite");
-    assert_eq!(of(&changes, Level::Daily), [(2, 0, 2); 2]);
+    let [samples, stacks] = of(&changes, Level::Hourly);
+    assert_eq!(samples, (6, 3, 6));
+    assert_eq!(stacks, (6, 0, 9), "a query that began before needs them");
+    assert_eq!(of(&changes, Level::Daily), [(2, 0, 2); 2], "one of each service");
+    assert_eq!(operation(&newest(&place.profiles(), "hourly_samples")), "overwrite");
     let changes = publish(&mut publisher).await;
-    assert_eq!(of(&changes, Level::Fine), [(0, 0, 4), (0, 1, 4)]);
-    assert_eq!(operation(&newest(&place.profiles(), "fine_stacks")), "delete");
-    let before = newest(&place.profiles(), "fine_stacks");
+    assert_eq!(of(&changes, Level::Hourly), [(0, 0, 6), (0, 3, 6)]);
+    assert_eq!(operation(&newest(&place.profiles(), "hourly_stacks")), "delete");
+    let before = newest(&place.profiles(), "hourly_stacks");
     assert!(publish(&mut publisher).await.values().all(|change| !change.committed));
-    assert_eq!(newest(&place.profiles(), "fine_stacks"), before);
+    assert_eq!(newest(&place.profiles(), "hourly_stacks"), before);
 
     assert!(remove(&store).await > 0);
     // The sweep for files that nobody knows knows of the tables.
