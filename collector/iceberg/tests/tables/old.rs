@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use bytes::Bytes;
-use fleetprof_store::{
-    Blobs, Catalog, FileId, HOUR, Level, NewFile, ServiceSum, Wanted, decode,
-};
+use fleetprof_store::{Blobs, Catalog, FileId, HOUR, Level, NewFile, ServiceSum, Wanted, decode};
 
 use crate::{
     engines::{ENGINES, read, without_names},
@@ -47,7 +45,8 @@ async fn take_over(place: &Directory) -> BTreeMap<String, (u64, u64)> {
     }
     let blobs = Blobs::directory(&place.profiles()).expect("opens");
     let path = |kind: &str| format!("hourly/1970-01-01/00/0000000000000001.{kind}.parquet");
-    let service = |(service, (samples, nanos)): (String, (u64, u64))| ServiceSum { service, samples, nanos };
+    let service =
+        |(service, (samples, nanos)): (String, (u64, u64))| ServiceSum { service, samples, nanos };
     let new = NewFile {
         id: FileId::from_number(1).expect("a positive number"),
         level: Level::Hourly,

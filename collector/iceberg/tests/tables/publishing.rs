@@ -92,6 +92,34 @@ async fn whoever_is_killed_is_followed() {
     assert_eq!(of(&changes, Level::Fine), [(4, 0, 4); 2]);
 }
 
+/// Check that a round that ends at any moment leaves tables from which the next one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_may_end_at_any_moment() {
+    let mut place = Directory::new();
+    let store = place.store().await;
+    let mut publisher = place.publisher().await;
+    let mut ended = 0;
+    for hour in 0..24 {
+        place.append(&store, hour..hour + 1).await;
+        merge(&store).await;
+        let moment = Duration::from_millis(u64::try_from(hour).expect("small") * 4);
+        ended += usize::from(tokio::time::timeout(moment, publisher.round()).await.is_err());
+    }
+    assert!(ended > 3, "only {ended} of 24 ended early");
+    // What a round began with threads may still be about to be written.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    merge_all(&store).await;
+    for _ in 0..2 {
+        publish(&mut publisher).await;
+    }
+    assert!(remove(&store).await > 0);
+    for (table, live) in
+        [("fine_samples", 24), ("fine_stacks", 24), ("hourly_samples", 48), ("daily_stacks", 2)]
+    {
+        assert_eq!(files(&newest(&place.profiles(), table)), live, "{table}");
+    }
+}
+
 fn files(table: &Value) -> u64 {
     let current = &table["current-snapshot-id"];
     let snapshots = table["snapshots"].as_array().expect("a list");
