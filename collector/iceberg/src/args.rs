@@ -18,15 +18,16 @@ use clap::{Parser, ValueEnum};
     version,
     after_help = "Examples:
   fleetprof-iceberg --data-dir /var/lib/fleetprof-collector --once
-  fleetprof-iceberg --store s3://profiles/fleet --catalog postgres://fleetprof@db/fleetprof --every 60s
+  fleetprof-iceberg --store s3://profiles/fleet --catalog postgres://fleetprof@db/fleetprof
 
 Then, in DuckDB:
   INSTALL iceberg; LOAD iceberg;
   SELECT service, sum(cpu_nanos) / 1e9 AS seconds
-  FROM iceberg_scan('s3://profiles/fleet/iceberg/hourly_samples') GROUP BY service ORDER BY seconds DESC;
+  FROM iceberg_scan('s3://profiles/fleet/iceberg/hourly_samples')
+  GROUP BY service ORDER BY seconds DESC;
 
-A collector removes files 15 minutes after they were merged or expired. The tables must have forgotten them
-by then, which takes two rounds: let it run all the time, or every 5 minutes."
+A collector removes files 15 minutes after they were merged or expired. The tables must have
+forgotten them by then, which takes two rounds: let it run all the time, or every 5 minutes."
 )]
 pub struct Args {
     /// Directory of the collector, unless --store and --catalog name other places.

@@ -2,6 +2,7 @@
 
 engines.py ENGINE tables ROOT LEVELS    the Iceberg tables of levels (a,b): for each, a row for each service
                                         and stack
+engines.py duckdb pruned ROOT SERVICE   samples of a service by the hour, and how many files were opened
 engines.py ENGINE files ROOT TABLES.md  the Parquet files: sums of samples and of functions; DuckDB also
                                         runs the queries of the documentation
 
@@ -12,6 +13,7 @@ JSON. Extensions of DuckDB are files of Python packages: nothing is downloaded.
 import importlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -78,6 +80,15 @@ def duckdb_files(root, documentation):
             (rows,) = database.execute(f"SELECT count(*) FROM ({sql.rstrip(';')})").fetchone()
             assert rows > 0, sql
     return [int(sum) for sum in database.execute(FUNCTIONS.format(**{it: it for it in views})).fetchone()]
+
+
+def duckdb_pruned(root, service):
+    """Samples of a service, and how many files were opened for them."""
+    database = duckdb("avro", "iceberg")
+    sql = f"SELECT sum(samples) FROM iceberg_scan('{root}/iceberg/hourly_samples') WHERE service = '{service}'"
+    (samples,) = database.execute(sql).fetchone()
+    (plan,) = database.execute(f"EXPLAIN ANALYZE {sql}").fetchall()
+    return [int(samples), int(re.search(r"Total Files Read: (\d+)", plan[1]).group(1))]
 
 
 def chdb(sql):

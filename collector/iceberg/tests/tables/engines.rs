@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use fleetprof_store::Level;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::{Directory, Stacks, merge, merge_all, of, publish, remove};
 
@@ -86,4 +86,20 @@ async fn engines_read_the_same() {
         assert_eq!(without_names(&read[0]), without_names(&place.appended), "{engine}");
         assert_eq!(read[1..], [place.appended.clone(), place.appended.clone()], "{engine}");
     }
+}
+
+/// Check that a query for a service opens the files that have it, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_opens_what_it_needs() {
+    let mut place = Directory::new();
+    let store = place.store().await;
+    place.append(&store, 0..3).await;
+    merge_all(&store).await;
+    publish(&mut place.publisher().await).await;
+    let of_search =
+        |(key, sum): (&(String, String), &(u64, u64))| (key.0 == "search").then_some(sum.0);
+    let samples: u64 = place.appended.iter().filter_map(of_search).sum();
+    let root = place.profiles().display().to_string();
+    // Of six: three hours, two services.
+    assert_eq!(ask(&["duckdb", "pruned", &root, "search"], &[]), json!([samples, 3]));
 }

@@ -34,7 +34,7 @@ async fn take_over(place: &Directory) -> BTreeMap<String, (u64, u64)> {
     let (mut all, mut joined) = (BTreeMap::new(), BTreeMap::new());
     for row in &table.rows {
         let service = table.labels(row.origin).get("service").copied().unwrap_or_default();
-        let mut add = |sums: &mut BTreeMap<String, (u64, u64)>| {
+        let add = |sums: &mut BTreeMap<String, (u64, u64)>| {
             let sum = sums.entry(service.to_owned()).or_default();
             *sum = (sum.0 + row.samples, sum.1 + row.nanos);
         };
