@@ -4,17 +4,20 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help build run run-fleet test test-kernels bench fuzz lint fmt setup clean
+.PHONY: help build build-iceberg run run-fleet test test-kernels bench fuzz lint fmt setup clean
 
 help: ## this text
 	@printf 'fleetprof: where does the CPU of the whole host go?\n\n'
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	printf '\nFirst time? `make run` installs the toolchain, builds (some minutes) and shows a live table.\n'
 	printf 'Settings: RUN_FOR=30s PORT=7171 RUN_DATA=DIR (make run), FLEETPROF_CACHE=DIR, CARGO_TARGET_DIR=DIR.\n'
 	printf 'More: docs/development.md\n'
 
 build: ## release binaries fleetprof, fleetprof-agent, fleetprof-collector in target/release
 	@scripts/build.sh
+
+build-iceberg: ## release binary fleetprof-iceberg, which publishes the store as Apache Iceberg tables
+	@scripts/build.sh --iceberg
 
 run: ## collector and agent on this host, and a live table of services and functions (root or sudo)
 	@scripts/run.sh

@@ -20,7 +20,7 @@ fi
 read -ra options <<<"${BENCH_OPTIONS:-}"
 stage "agent and collector on this host" "${as_root[@]}" "$CARGO_TARGET_DIR/release/bench" "${options[@]}"
 if grep -qs '^\[\[bench\]\]' ./*/Cargo.toml; then
-    stage "the crates' own benchmarks" "$CARGO" bench --workspace --bench '*'
+    stage "the crates' own benchmarks" "$CARGO" bench --workspace --exclude fleetprof-iceberg --bench '*'
 fi
 if [[ -z ${BENCH_OBJECT:-} ]]; then
     stage "an agent with all debug information" "$CARGO" build --profile debuginfo -p fleetprof-agent --bin fleetprof-agent

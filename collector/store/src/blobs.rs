@@ -271,15 +271,17 @@ impl Blobs {
         &self.name
     }
 
-    /// Writes a small file unless it is there: of several who do so at once, one succeeds.
+    /// Writes a small file unless it is there, and says whether it did: of several who do so at once, one
+    /// does.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), BlobError> {
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<bool, BlobError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let location = BlobPath::from(path);
         match self.store.put_opts(&location, PutPayload::from(bytes), options).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(source) => Err(self.error("write", path, source)),
         }
     }

@@ -6,6 +6,7 @@
 //! checksum, see [`seal`].
 
 mod extract;
+mod numbers;
 mod order;
 mod read;
 mod schema;
@@ -13,6 +14,7 @@ mod seal;
 mod strings;
 mod write;
 
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use fleetprof_proto::{batch::Window, symbol::Line};
 use thiserror::Error;
@@ -51,6 +53,17 @@ pub struct EncodedFunctions {
     pub end: u64,
     /// Its rows.
     pub rows: u64,
+}
+
+/// One of the kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// `ID.samples.parquet`.
+    Samples,
+    /// `ID.stacks.parquet`.
+    Stacks,
+    /// `ID.functions.parquet`.
+    Functions,
 }
 
 /// Names of code, as far as somebody knows them.
@@ -122,6 +135,16 @@ impl FormatError {
     fn write(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Write(source.into())
     }
+}
+
+/// The columns of a kind of files, with their numbers (`PARQUET:field_id`), for those who describe the
+/// files to others.
+pub fn columns(kind: FileKind) -> SchemaRef {
+    numbers::numbered(&match kind {
+        FileKind::Samples => schema::samples(),
+        FileKind::Stacks => schema::stacks(),
+        FileKind::Functions => schema::functions(),
+    })
 }
 
 /// Reads a pair of files.

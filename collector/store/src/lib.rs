@@ -42,8 +42,8 @@ pub use export::{
     ManifestError, ManifestFile, ManifestService,
 };
 pub use format::{
-    Encoded, EncodedFunctions, FORMAT, FormatError, FunctionsFile, Names, Part, Reader, Wanted,
-    decode, encode, encode_functions, stored_window,
+    Encoded, EncodedFunctions, FORMAT, FileKind, FormatError, FunctionsFile, Names, Part, Reader,
+    Wanted, columns, decode, encode, encode_functions, stored_window,
 };
 pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
 pub use functions::{

@@ -64,12 +64,12 @@ fn copy(
         );
         Ok(wanted)
     };
-    let new_samples = rewrite(id, &samples, &schema::samples(), &samples::DELTA, of_service)?;
+    let new_samples = rewrite(id, &samples, &samples::DELTA, of_service)?;
     let is_needed = |rows: &RecordBatch| {
         let ids = longs(&stacks, rows, "stack_id")?;
         Ok(ids.values().iter().map(|id| Some(needed.contains(id))).collect())
     };
-    let new_stacks = rewrite(id, &stacks, &schema::stacks(), &stacks::DELTA, is_needed)?;
+    let new_stacks = rewrite(id, &stacks, &stacks::DELTA, is_needed)?;
     Ok((new_samples, new_stacks))
 }
 
@@ -77,10 +77,10 @@ fn copy(
 fn rewrite(
     id: FileId,
     from: &File,
-    schema: &SchemaRef,
     delta: &[&str],
     mut wanted: impl FnMut(&RecordBatch) -> Result<BooleanArray, FormatError>,
 ) -> Result<Bytes, FormatError> {
+    let schema = from.schema();
     let mut to = FileWriter::new(id, schema, delta)?;
     for group in 0..from.groups() {
         let names = schema.fields().iter().map(|field| field.name().as_str());
@@ -135,3 +135,6 @@ fn longs<'a>(
     let column = column.and_then(|column| column.as_primitive_opt::<Int64Type>());
     column.ok_or_else(|| file.damaged(format!("it has no column {name} of numbers")))
 }
+
+#[cfg(test)]
+mod tests;

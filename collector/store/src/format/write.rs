@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use parquet::{
-    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    arrow::{ArrowSchemaConverter, ArrowWriter, arrow_writer::ArrowWriterOptions},
     basic::{Compression, Encoding, ZstdLevel},
     file::{
         metadata::KeyValue,
@@ -19,7 +19,7 @@ use parquet::{
 };
 
 use super::{
-    Encoded, FORMAT, FormatError, Names,
+    Encoded, FORMAT, FormatError, Names, numbers,
     order::Plan,
     schema::{CHUNKS_KEY, CREATED_BY_KEY, FILE_ID_KEY, FORMAT_KEY},
     seal,
@@ -103,9 +103,13 @@ impl FileWriter {
                 .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
         };
         let properties = delta.iter().fold(properties, as_delta).build();
+        // Only in the file: in memory, columns of files with and without numbers are of the same type.
+        let described = ArrowSchemaConverter::new().convert(&numbers::numbered(schema));
         // Arrow's own schema would make other readers see dictionaries where there are texts.
-        let options =
-            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_parquet_schema(described.map_err(FormatError::write)?)
+            .with_skip_arrow_metadata(true);
         let parquet = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)
             .map_err(FormatError::write)?;
         Ok(Self { parquet, schema: schema.clone() })

@@ -4,5 +4,6 @@
 mod damage;
 mod engines;
 mod fixture;
+mod numbers;
 mod round_trip;
 mod tables;

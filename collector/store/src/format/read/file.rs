@@ -27,7 +27,7 @@ use parquet::{
 use crate::{
     catalog::FileId,
     format::{
-        FORMAT, FormatError,
+        FORMAT, FormatError, numbers,
         schema::{FILE_ID_KEY, FORMAT_KEY},
         seal,
     },
@@ -117,6 +117,8 @@ impl File {
         let id = text(FILE_ID_KEY).and_then(|id| id.parse().ok()).and_then(FileId::from_number);
         let id = id.ok_or_else(|| damaged("it does not say which pair it is of".to_owned()))?;
         check_rows(&metadata).map_err(|what| damaged(what.to_owned()))?;
+        let has_numbers = numbers::has_numbers(metadata.file_metadata().schema_descr());
+        let schema = if has_numbers { numbers::numbered(&schema) } else { schema };
         let options = ArrowReaderOptions::new().with_schema(schema);
         let metadata = ArrowReaderMetadata::try_new(metadata.into(), options)
             .map_err(|error| damaged(error.to_string()))?;
@@ -152,6 +154,11 @@ impl File {
     /// Length of the whole file.
     pub(super) fn length(&self) -> u64 {
         self.pages.length
+    }
+
+    /// The columns as [`Self::batches`] has them.
+    pub(in crate::format) fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
     }
 
     /// Number of row groups.
