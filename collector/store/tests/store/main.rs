@@ -6,4 +6,5 @@ mod functions;
 mod levels;
 mod moving;
 mod removing;
+mod symbols;
 mod writing;
