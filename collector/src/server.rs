@@ -20,7 +20,12 @@ use fleetprof_store::{
 };
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
-use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tracing::{info, warn};
@@ -34,7 +39,7 @@ use crate::{
     metrics::Metrics,
     objects::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
-        Objects, Wants,
+        Objects, Pool, PoolParts, Wants,
     },
     query::{Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
@@ -56,7 +61,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 5],
+    background: [JoinHandle<()>; 6],
     store: ProfileStore,
     /// Held until the end.
     _data_dir: DataDir,
@@ -89,6 +94,14 @@ pub enum StartError {
     #[error("cannot use {path} as a cache of the store's files: {source}", path = .path.display())]
     Cache {
         /// Where it is.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nor can copies of symbol tables.
+    #[error("cannot keep other collectors' symbol tables in {path}: {source}", path = .path.display())]
+    Copies {
+        /// Where.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -142,7 +155,9 @@ impl Collector {
         let stop = CancellationToken::new();
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
-        let wants = Wants::new(catalog.clone(), config.objects.lease);
+        let pool = pool(&config, &data_dir, &catalog, &store, &metrics)?;
+        let wants = Wants::new(catalog.clone(), pool.clone(), config.objects.lease);
+        let sharing = tokio::spawn(ended(pool.start(wants.clone(), stop.clone()).await));
         let agents = Agents::default();
         let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
@@ -156,7 +171,7 @@ impl Collector {
             stop: stop.clone(),
         };
         let ingest = Ingest::new(&config, parts, sessions.clone());
-        let conversions = conversions(&config, &data_dir, &catalog, &metrics)?;
+        let conversions = conversions(&config, &data_dir, &catalog, &pool, &metrics)?;
         let objects = Objects::new(
             catalog.clone(),
             conversions.clone(),
@@ -172,7 +187,8 @@ impl Collector {
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
-        let symbols = Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone()));
+        let symbols = Symbols::new(catalog.clone(), conversions, pool, limits, metrics.clone());
+        let symbols = Arc::new(symbols);
         let upkeep =
             upkeep::run(store.clone(), symbols.clone(), config.retention.clone(), stop.clone());
         let upkeep = tokio::spawn(upkeep);
@@ -207,7 +223,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, quality, looking, sweep, upkeep],
+            background: [health, quality, looking, sharing, sweep, upkeep],
             store,
             _data_dir: data_dir,
         })
@@ -295,10 +311,39 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<ProfileStore,
     Ok(ProfileStore::open(blobs, catalog).await?)
 }
 
+/// What this collector shares with others: nothing, when all it has is in its own directory.
+fn pool(
+    config: &Config,
+    data_dir: &DataDir,
+    catalog: &Catalog,
+    store: &ProfileStore,
+    metrics: &Metrics,
+) -> Result<Pool, StartError> {
+    if config.store.is_none() {
+        return Ok(Pool::alone());
+    }
+    let copies = data_dir.tables();
+    let parts = PoolParts {
+        store: store.clone(),
+        catalog: catalog.clone(),
+        copies: &copies,
+        scratch: data_dir.scratch(),
+        claim: config.objects.claim,
+        metrics: metrics.clone(),
+    };
+    Pool::open(parts).map_err(|source| StartError::Copies { path: copies.clone(), source })
+}
+
+/// Waits until all tasks have ended.
+async fn ended(tasks: JoinSet<()>) {
+    tasks.join_all().await;
+}
+
 fn conversions(
     config: &Config,
     data_dir: &DataDir,
     catalog: &Catalog,
+    pool: &Pool,
     metrics: &Metrics,
 ) -> Result<Conversions, StartError> {
     let memory = config.symbol_worker_memory;
@@ -312,6 +357,7 @@ fn conversions(
         scratch: data_dir.scratch(),
         threads: config.symbol_workers,
         max_unpacked_bytes: config.objects.max_object_bytes.saturating_mul(2),
+        pool: pool.clone(),
         metrics: metrics.clone(),
     };
     Conversions::start(parts).map_err(StartError::Threads)

@@ -27,7 +27,7 @@ struct NamesNow(Arc<Symbols>);
 
 impl Namer for NamesNow {
     fn symbols(&self, code: &Batch) -> Vec<Symbol> {
-        self.0.resolve_now(code, &CancellationToken::new()).symbols
+        self.0.resolve_made(code, &CancellationToken::new()).symbols
     }
 
     fn has_names(&self, object: &ObjectId) -> bool {
