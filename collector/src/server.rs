@@ -328,6 +328,7 @@ fn pool(
         catalog: catalog.clone(),
         copies: &copies,
         scratch: data_dir.scratch(),
+        keep: config.retention.longest().saturating_add(config.retention.grace),
         claim: config.objects.claim,
         metrics: metrics.clone(),
     };

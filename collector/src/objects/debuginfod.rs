@@ -31,8 +31,8 @@ use self::{
 };
 use super::{
     Conversions, Wants,
-    pool::{Turn, Work},
     catalog::{Catalog, Format, Lack, Replace, Reservation},
+    pool::{Turn, Work},
     receive::{Incoming, Unacceptable},
 };
 use crate::{

@@ -46,7 +46,8 @@ pub(super) fn list(
     let elsewhere = elsewhere(catalog, wants);
     let asked =
         |info: &ObjectInfo| request.states.is_empty() || request.states.contains(&info.state);
-    let mut found: Vec<_> = wanted.chain(stored).chain(elsewhere).filter(|(_, info)| asked(info)).collect();
+    let mut found: Vec<_> =
+        wanted.chain(stored).chain(elsewhere).filter(|(_, info)| asked(info)).collect();
     let urgency = |state: i32| match ObjectState::try_from(state) {
         Ok(ObjectState::Failed) => 0,
         Ok(ObjectState::Wanted) => 1,

@@ -66,6 +66,8 @@ pub struct PoolParts<'a> {
     pub copies: &'a Path,
     /// Where they are written at first; on the same file system.
     pub scratch: PathBuf,
+    /// How long the profiles are kept that may refer to an object.
+    pub keep: Duration,
     /// How long a claim on an object lasts when a collector dies.
     pub claim: Duration,
     /// What is counted.
@@ -105,6 +107,7 @@ struct Shared {
     copies: Copies,
     /// Who this is, for the others.
     holder: String,
+    keep: Duration,
     claim: Duration,
     index: RwLock<Index>,
     claims: Mutex<Claims>,
@@ -145,13 +148,14 @@ impl Pool {
     /// # Errors
     /// When the directory of copies cannot be used.
     pub fn open(parts: PoolParts<'_>) -> io::Result<Self> {
-        let PoolParts { store, catalog, copies, scratch, claim, metrics } = parts;
+        let PoolParts { store, catalog, copies, scratch, keep, claim, metrics } = parts;
         let shared = Shared {
             copies: Copies::open(copies, &catalog)?,
             store,
             catalog,
             scratch,
             holder: format!("{:032x}", fastrand::u128(..)),
+            keep,
             claim,
             index: RwLock::default(),
             claims: Mutex::new(Claims::new(claim)),
@@ -182,10 +186,8 @@ impl Pool {
 
     /// An object's own table, listing or failure is settled: the others may need it.
     pub(crate) fn offer(&self, id: &ObjectId) {
-        if let Some(shared) = &self.shared
-            && shared.queue().add(id.clone())
-        {
-            shared.queued.notify_one();
+        if let Some(shared) = &self.shared {
+            shared.offer(id);
         }
     }
 
@@ -208,10 +210,15 @@ impl Pool {
     /// Notes that profiles have code of these objects now.
     pub(super) fn seen(&self, ids: &[ObjectId]) {
         let Some(shared) = &self.shared else { return };
-        let unused = shared.index().unused(ids, shared.store.today());
+        let index = shared.index();
+        let unused = index.unused(ids, shared.store.today());
+        let is_missed = |id: &&ObjectId| !index.knows(id) && shared.has_settled(id);
+        let missed: Vec<ObjectId> = ids.iter().filter(is_missed).cloned().collect();
+        drop(index);
         if !unused.is_empty() {
             shared.used().extend(unused);
         }
+        missed.iter().for_each(|id| self.offer(id));
     }
 
     /// Whether it is this collector's turn to do something about an object, of which there is a better
@@ -297,6 +304,12 @@ impl Shared {
 
     fn fetches(&self) -> MutexGuard<'_, HashMap<FileId, Fetch>> {
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offer(&self, id: &ObjectId) {
+        if self.queue().add(id.clone()) {
+            self.queued.notify_one();
+        }
     }
 
     fn has_ended(&self) -> bool {

@@ -175,8 +175,8 @@ pub(crate) fn nanos(duration: Duration) -> i64 {
 // === impl Retention ===
 
 impl Retention {
-    /// How long anything is kept.
-    pub(crate) fn longest(&self) -> Duration {
+    /// How long anything is kept, a little more than which its symbols are.
+    pub fn longest(&self) -> Duration {
         let ages = self.services.values().chain([&self.ages]);
         let all = ages.flat_map(|ages| Level::ALL.map(|level| ages.of(level)));
         all.max().unwrap_or_default()

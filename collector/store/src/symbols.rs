@@ -37,6 +37,8 @@ pub struct NewSymbols<'a> {
     pub level: u32,
     /// See [`SymbolTable`].
     pub converter: u32,
+    /// See [`SymbolTable`].
+    pub used: i64,
 }
 
 /// Where it is.
@@ -85,7 +87,7 @@ impl ProfileStore {
             merit: new.merit,
             level: new.level,
             converter: new.converter,
-            used: self.today(),
+            used: new.used,
             retired: false,
         };
         match self.catalog.publish_symbols(&table, self.now()).await {

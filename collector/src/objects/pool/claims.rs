@@ -277,9 +277,9 @@ mod tests {
         let idle = late + IDLE;
         assert_eq!(claims.review(&HashSet::new(), idle).release, [claim(1)]);
         assert_eq!(claims.take(claim(1), None, idle + TTL / 2), Turn::NotNow);
-        assert_eq!(claims.take(claim(1), None, idle + TTL), Turn::Soon);
-        assert_eq!(settled(&mut claims, 3, true, idle), Turn::Ours);
-        claims.renewed(&claim(3), false, idle);
-        assert_eq!(claims.take(claim(3), None, idle), Turn::NotNow, "somebody has taken it over");
+        let later = idle + TTL;
+        assert_eq!(settled(&mut claims, 1, true, later), Turn::Ours);
+        claims.renewed(&claim(1), false, later);
+        assert_eq!(claims.take(claim(1), None, later), Turn::NotNow, "somebody has taken it over");
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fleetprof_proto::ids::ObjectId;
@@ -17,12 +17,13 @@ use tracing::{info, warn};
 use super::{
     Pool, Shared,
     claims::{Claim, Work},
+    publish::made,
 };
 use crate::{
     clock,
     objects::{
         Wants,
-        catalog::{Catalog, NamesOf},
+        catalog::{Failure, NamesOf},
     },
 };
 
@@ -70,18 +71,18 @@ impl Pool {
             tasks.spawn(shared.clone().publish(stop.clone()));
         }
         tasks.spawn(exchange.run(stop));
-        let own = settled(&shared.catalog);
-        own.iter().for_each(|id| self.offer(id));
+        let offering = move || shared.offer_own();
+        tasks.spawn(async move {
+            if tokio::task::spawn_blocking(offering).await.is_err() {
+                warn!("not all own symbol tables are looked at; the log says why");
+            }
+        });
         tasks
     }
 }
 
-/// Objects whose own symbols are there, or which can have none.
-fn settled(catalog: &Catalog) -> Vec<ObjectId> {
-    let ids = catalog.all().into_iter().map(|(id, _)| id);
-    let is_settled =
-        |id: &ObjectId| !matches!(catalog.names_of(id), None | Some(NamesOf::Waiting));
-    ids.filter(is_settled).collect()
+fn days(time: Duration) -> i64 {
+    i64::try_from(time.as_secs() / 86_400).unwrap_or(i64::MAX)
 }
 
 // === impl Exchange ===
@@ -239,7 +240,42 @@ impl Shared {
         }
         let news = self.index_mut().apply(changes);
         news.lost.iter().for_each(|id| self.copies.remove(*id));
+        // Its file was damaged, unless profiles that refer to it are too old.
+        let first = self.store.today().saturating_sub(days(self.keep));
+        let missed = news.missed.iter().filter(|table| table.used >= first);
+        missed
+            .filter(|table| self.has_settled(&table.object))
+            .for_each(|it| self.offer(&it.object));
         news.gained
+    }
+
+    /// Looks at all own tables to which profiles may refer.
+    fn offer_own(&self) {
+        let first = self.store.today().saturating_sub(days(self.keep));
+        for (id, _) in self.catalog.all() {
+            let made = self.catalog.names_of(&id).and_then(|names| made(&names));
+            if made.is_some_and(|made| self.day_of(made) >= first) {
+                self.offer(&id);
+            }
+        }
+    }
+
+    /// Whether an object's own symbols are here, or there can be none.
+    pub(super) fn has_settled(&self, id: &ObjectId) -> bool {
+        let names = self.catalog.names_of(id);
+        match names {
+            // Elsewhere it may be converted.
+            Some(NamesOf::Failed(Failure { retry_at: Some(_), .. }) | NamesOf::Waiting) | None => {
+                false
+            }
+            Some(NamesOf::Table { .. } | NamesOf::Listing(_) | NamesOf::Failed(_)) => true,
+        }
+    }
+
+    /// The day of a moment, by which uses are noted.
+    pub(super) fn day_of(&self, time: SystemTime) -> i64 {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        days(since).min(self.store.today())
     }
 
     /// Whether an object is here and the others will have its table.

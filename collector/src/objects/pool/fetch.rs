@@ -153,11 +153,7 @@ impl Shared {
     async fn give_up(&self, table: &SymbolTable) {
         match self.store.give_up_symbols(table.id).await {
             Ok(_) => {
-                let retired = SymbolTable { retired: true, ..table.clone() };
-                self.index_mut().apply(vec![retired]);
-                // Its own table, if it has one, is what the others need.
-                self.queue().add(table.object.clone());
-                self.queued.notify_one();
+                self.learn(vec![SymbolTable { retired: true, ..table.clone() }]);
             }
             Err(error) => debug!(%error, "a damaged symbol table is given up later"),
         }

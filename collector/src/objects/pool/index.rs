@@ -30,6 +30,8 @@ pub(super) struct News {
     pub(super) gained: Vec<ObjectId>,
     /// Tables that are no more.
     pub(super) lost: Vec<FileId>,
+    /// Those in whose place no other came.
+    pub(super) missed: Vec<SymbolTable>,
 }
 
 // === impl Index ===
@@ -49,6 +51,7 @@ impl Index {
                 news.lost.push(table.id);
                 if known == Some(table.id) {
                     self.shared.remove(&table.object);
+                    news.missed.push(table);
                 }
             } else if known != Some(table.id) {
                 news.lost.extend(known);
@@ -56,6 +59,7 @@ impl Index {
                 self.shared.insert(table.object.clone(), Entry { table, is_strange: false });
             }
         }
+        news.missed.retain(|table| !self.shared.contains_key(&table.object));
         news
     }
 
@@ -107,6 +111,11 @@ impl Index {
         if let Some(entry) = entry.filter(|entry| entry.table.id == table.id) {
             entry.is_strange = true;
         }
+    }
+
+    /// Whether anything is known of an object.
+    pub(super) fn knows(&self, id: &ObjectId) -> bool {
+        self.shared.contains_key(id)
     }
 
     /// Of objects that profiles of a day have code of, those of which it is not known.
@@ -178,7 +187,11 @@ mod tests {
         let news = index.apply(vec![first.clone()]);
         assert_eq!((news.gained, news.lost), (vec![object(1)], Vec::new()));
         assert_eq!(index.apply(vec![second.clone()]).lost, [first.id]);
-        assert_eq!(index.apply(vec![retired(&second)]).lost, [second.id]);
+        let news = index.apply(vec![retired(&second)]);
+        assert_eq!((news.lost, news.missed), (vec![second.id], vec![retired(&second)]));
+        let news = index.apply(vec![second.clone(), retired(&second), first.clone()]);
+        assert_eq!(news.missed, []);
+        index.apply(vec![retired(&first)]);
         assert_eq!((index.has(&object(1)), index.len()), (false, 0));
     }
 

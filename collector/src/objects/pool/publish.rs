@@ -2,8 +2,9 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    fs,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use fleetprof_proto::{ids::ObjectId, symbol::Reason};
@@ -37,6 +38,8 @@ struct Own {
     names: NamesOf,
     merit: u32,
     level: u32,
+    /// When it was made: somebody needed it then.
+    made: SystemTime,
 }
 
 // === impl Queue ===
@@ -125,7 +128,7 @@ impl Shared {
         let looking = tokio::task::spawn_blocking(move || Own::find(&catalog, &object));
         let own = looking.await.map_err(|_| StoreError::Panicked)?;
         // It is still being made, or is damaged: then it is made again.
-        let Some(Own { names, merit, level }) = own else { return Ok("nothing") };
+        let Some(Own { names, merit, level, made }) = own else { return Ok("nothing") };
         if !self.index_mut().own(id, merit) {
             return Ok("known");
         }
@@ -139,7 +142,8 @@ impl Shared {
             }
             NamesOf::Waiting => return Ok("nothing"),
         };
-        let new = NewSymbols { object: id, source, merit, level, converter: CONVERTER_VERSION };
+        let (converter, used) = (CONVERTER_VERSION, self.day_of(made));
+        let new = NewSymbols { object: id, source, merit, level, converter, used };
         match self.store.publish_symbols(&new).await? {
             Some(table) => {
                 debug!(object = %id, table = %table.id, "symbol table published");
@@ -165,7 +169,19 @@ impl Own {
             NamesOf::Failed(_) => merit::NONE,
         };
         let level = merit::number_of(catalog.level(id));
-        Some(Self { names, merit, level })
+        let made = made(&names)?;
+        Some(Self { names, merit, level, made })
+    }
+}
+
+/// When the file was written that names are read from; of a failure, now.
+pub(super) fn made(names: &NamesOf) -> Option<SystemTime> {
+    match names {
+        NamesOf::Table { path, .. } | NamesOf::Listing(path) => {
+            fs::metadata(path).and_then(|meta| meta.modified()).ok()
+        }
+        NamesOf::Failed(_) => Some(SystemTime::now()),
+        NamesOf::Waiting => None,
     }
 }
 

@@ -69,7 +69,8 @@ async fn a_worse_table_never_replaces_a_better_one(place: Place) {
     assert!(publish(&better).await);
     assert!(publish(&newer).await);
     assert!(!publish(&better).await, "older");
-    let listing = Blob { path: "symbols/listing".to_owned(), bytes: u64::from(u32::MAX), crc32c: 0 };
+    let listing =
+        Blob { path: "symbols/listing".to_owned(), bytes: u64::from(u32::MAX), crc32c: 0 };
     let listing = SymbolTable { content: SymbolContent::Listing(listing), ..table(2, 1, 1) };
     assert!(publish(&listing).await);
     assert_eq!(live(&catalog).await, [newer.clone(), listing.clone()]);

@@ -15,8 +15,13 @@ fn object() -> ObjectId {
     ObjectId { kind: ObjectKind::File, build_id }
 }
 
-async fn publish(store: &ProfileStore, source: SymbolSource<'_>, merit: u32) -> Option<SymbolTable> {
-    let new = NewSymbols { object: &object(), source, merit, level: 1, converter: 1 };
+async fn publish(
+    store: &ProfileStore,
+    source: SymbolSource<'_>,
+    merit: u32,
+) -> Option<SymbolTable> {
+    let used = store.today();
+    let new = NewSymbols { object: &object(), source, merit, level: 1, converter: 1, used };
     store.publish_symbols(&new).await.expect("publishes")
 }
 
