@@ -20,8 +20,8 @@ pub use catalog::{Catalog, CatalogError, CatalogStatus};
 pub use conversions::{ConversionParts, Conversions};
 pub use debuginfod::{ClientError, LookupParts, Lookups};
 pub use partials::PartialLimits;
-pub(crate) use pool::Pooled;
 pub use pool::{Pool, PoolParts, PoolStatus};
+pub(crate) use pool::{Pooled, PooledCopy};
 pub use service::Objects;
 pub use wants::{Asker, Wants};
 

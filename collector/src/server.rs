@@ -6,6 +6,7 @@ mod http;
 mod listen;
 mod profile_of_service;
 mod self_profile;
+mod sharing;
 mod symbol_quality;
 mod upkeep;
 
@@ -20,12 +21,7 @@ use fleetprof_store::{
 };
 use fleetprof_symbolizer::Converter;
 use thiserror::Error;
-use tokio::{
-    net::TcpListener,
-    runtime::Handle,
-    task::{JoinHandle, JoinSet},
-    time::timeout,
-};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tracing::{info, warn};
@@ -39,7 +35,7 @@ use crate::{
     metrics::Metrics,
     objects::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
-        Objects, Pool, PoolParts, Wants,
+        Objects, Pool, Wants,
     },
     query::{Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
@@ -155,9 +151,9 @@ impl Collector {
         let stop = CancellationToken::new();
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
-        let pool = pool(&config, &data_dir, &catalog, &store, &metrics)?;
+        let pool = sharing::open(&config, &data_dir, &catalog, &store, &metrics)?;
         let wants = Wants::new(catalog.clone(), pool.clone(), config.objects.lease);
-        let sharing = tokio::spawn(ended(pool.start(wants.clone(), stop.clone()).await));
+        let sharing = sharing::start(&pool, wants.clone(), stop.clone()).await;
         let agents = Agents::default();
         let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
@@ -309,35 +305,6 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<ProfileStore,
     };
     let catalog = fleetprof_store::Catalog::open(&catalog).await?;
     Ok(ProfileStore::open(blobs, catalog).await?)
-}
-
-/// What this collector shares with others: nothing, when all it has is in its own directory.
-fn pool(
-    config: &Config,
-    data_dir: &DataDir,
-    catalog: &Catalog,
-    store: &ProfileStore,
-    metrics: &Metrics,
-) -> Result<Pool, StartError> {
-    if config.store.is_none() {
-        return Ok(Pool::alone());
-    }
-    let copies = data_dir.tables();
-    let parts = PoolParts {
-        store: store.clone(),
-        catalog: catalog.clone(),
-        copies: &copies,
-        scratch: data_dir.scratch(),
-        keep: config.retention.longest().saturating_add(config.retention.grace),
-        claim: config.objects.claim,
-        metrics: metrics.clone(),
-    };
-    Pool::open(parts).map_err(|source| StartError::Copies { path: copies.clone(), source })
-}
-
-/// Waits until all tasks have ended.
-async fn ended(tasks: JoinSet<()>) {
-    tasks.join_all().await;
 }
 
 fn conversions(

@@ -25,7 +25,7 @@ use tracing::warn;
 use crate::{
     log_limit::LogLimit,
     metrics::{Metrics, ResultLabel},
-    objects::{Catalog, Conversions, NamesOf, Pool, Pooled},
+    objects::{Catalog, Conversions, NamesOf, Pool, Pooled, PooledCopy},
 };
 use tables::{Names, Tables};
 
@@ -113,11 +113,12 @@ impl Symbols {
         out
     }
 
-    /// The same with all names that any collector has, without a wait for what is still to be made.
-    pub fn resolve_made(&self, batch: &Batch, cancel: &CancellationToken) -> Resolved {
-        let (mut out, mut late) = self.resolve_what_is_there(batch, cancel);
+    /// The same with all names that any collector has, without a wait for what is still to be made. When
+    /// `stop` fires, nothing is waited for any more.
+    pub fn resolve_made(&self, batch: &Batch, stop: &CancellationToken) -> Resolved {
+        let (mut out, mut late) = self.resolve_what_is_there(batch, &CancellationToken::new());
         late.retain(|rows| rows.is_coming);
-        self.wait(late, cancel, &mut out);
+        self.wait(late, stop, &mut out);
         out
     }
 
@@ -183,20 +184,11 @@ impl Symbols {
         let own = self.catalog.names_of(object);
         let has_own = matches!(own, Some(NamesOf::Listing(_) | NamesOf::Table { .. }));
         match self.pool.names_of(object, has_own) {
-            Some(Pooled::Table { path, id }) => {
-                let revision = id.number().unsigned_abs();
-                match self.tables.table(object, &path, revision) {
-                    Ok(names) => return Found::Names(names),
-                    Err(error) => self.complain(object, &error),
-                }
-                self.pool.drop_copy(id);
-            }
-            Some(Pooled::Listing { path, id }) => match self.tables.listing(object, &path) {
-                Ok(names) => return Found::Names(names),
-                Err(error) => {
-                    self.complain(object, &error);
-                    self.pool.drop_copy(id);
-                }
+            Some(Pooled::Copy(copy)) => match self.open_copy(object, &copy) {
+                Some(names) => return Found::Names(names),
+                // It is fetched again.
+                None if !has_own => return Found::Coming,
+                None => {}
             },
             Some(Pooled::Coming) if !has_own => return Found::Coming,
             Some(Pooled::Away) if !has_own => return Found::Away,
@@ -208,6 +200,20 @@ impl Symbols {
             None => Found::None(Reason::NoObject),
             Some(own) => self.find_own(object, own),
         }
+    }
+
+    fn open_copy(&self, object: &ObjectId, copy: &PooledCopy) -> Option<Names> {
+        let opened = if copy.is_listing {
+            self.tables.listing(object, &copy.path).map_err(|error| self.complain(object, &error))
+        } else {
+            let revision = copy.id.number().unsigned_abs();
+            let opened = self.tables.table(object, &copy.path, revision);
+            opened.map_err(|error| self.complain(object, &error))
+        };
+        if opened.is_err() {
+            self.pool.drop_copy(copy.id);
+        }
+        opened.ok()
     }
 
     fn find_own(&self, object: &ObjectId, own: NamesOf) -> Found {

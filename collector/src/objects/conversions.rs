@@ -133,8 +133,10 @@ impl Conversions {
         }
         drop(queue);
         self.shared.changed.notify_all();
-        // What is read as it is needs no conversion.
-        self.shared.parts.pool.offer(id);
+        if jobs.is_empty() {
+            // It is read as it is.
+            self.shared.parts.pool.offer(id);
+        }
     }
 
     /// Somebody waits for these objects: they are next.

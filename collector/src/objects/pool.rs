@@ -88,16 +88,23 @@ pub struct PoolStatus {
 /// Where the names of an object come from, if not from this collector's own table.
 #[derive(Clone, Debug)]
 pub(crate) enum Pooled {
-    /// A copy of another collector's table.
-    Table { path: PathBuf, id: FileId },
-    /// A copy of the listing of a kernel's symbols.
-    Listing { path: PathBuf, id: FileId },
+    /// A copy of what another collector has.
+    Copy(PooledCopy),
     /// It is being fetched.
     Coming,
     /// It cannot be fetched now.
     Away,
     /// There can be none.
     None(Reason),
+}
+
+/// Another collector's table, on the local disk.
+#[derive(Clone, Debug)]
+pub(crate) struct PooledCopy {
+    pub(crate) id: FileId,
+    pub(crate) path: PathBuf,
+    /// It is the listing of a kernel's symbols.
+    pub(crate) is_listing: bool,
 }
 
 struct Shared {
@@ -252,8 +259,7 @@ impl Pool {
             SymbolContent::Listing(_) => true,
         };
         Some(match shared.copies.find(table.id) {
-            Some(path) if is_listing => Pooled::Listing { path, id: table.id },
-            Some(path) => Pooled::Table { path, id: table.id },
+            Some(path) => Pooled::Copy(PooledCopy { id: table.id, path, is_listing }),
             None if shared.fetch(table) => Pooled::Coming,
             None => Pooled::Away,
         })

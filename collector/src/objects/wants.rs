@@ -161,7 +161,7 @@ impl Wants {
         }
     }
 
-    /// Whether somebody was asked for the object a while ago, or uploads it.
+    /// Whether somebody who was asked for the object may still answer, or uploads it.
     pub(super) fn is_busy(&self, id: &ObjectId) -> bool {
         let (shared, now) = (self.lock(), Instant::now());
         shared.wanted.get(id).is_some_and(|want| !want.is_free(now))

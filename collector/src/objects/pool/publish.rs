@@ -99,7 +99,11 @@ impl Shared {
                 () = stop.cancelled() => return,
             };
             let (result, done) = match published {
-                Ok(result) => (result, true),
+                Ok(Some(result)) => {
+                    self.claims().done(&id);
+                    (result, true)
+                }
+                Ok(None) => ("nothing", true),
                 Err(error) => {
                     if let Some(silent) = self.log.allow() {
                         warn!(object = %id, %error, silent, "symbol table is published later");
@@ -108,12 +112,10 @@ impl Shared {
                 }
             };
             self.metrics.symbol_publications.get_or_create(&ResultLabel { result }).inc();
-            if done {
-                self.claims().done(&id);
-                pause = PAUSE;
-            }
             self.queue().end(id, done);
-            if !done {
+            if done {
+                pause = PAUSE;
+            } else {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => pause = MAX_PAUSE.min(pause * 2),
                     () = stop.cancelled() => return,
@@ -122,15 +124,15 @@ impl Shared {
         }
     }
 
-    /// A word for counters.
-    async fn publish_one(&self, id: &ObjectId) -> Result<&'static str, StoreError> {
+    /// A word for counters; `None`: there is nothing to publish yet.
+    async fn publish_one(&self, id: &ObjectId) -> Result<Option<&'static str>, StoreError> {
         let (catalog, object) = (self.catalog.clone(), id.clone());
         let looking = tokio::task::spawn_blocking(move || Own::find(&catalog, &object));
         let own = looking.await.map_err(|_| StoreError::Panicked)?;
         // It is still being made, or is damaged: then it is made again.
-        let Some(Own { names, merit, level, made }) = own else { return Ok("nothing") };
+        let Some(Own { names, merit, level, made }) = own else { return Ok(None) };
         if !self.index_mut().own(id, merit) {
-            return Ok("known");
+            return Ok(Some("known"));
         }
         let why;
         let source = match &names {
@@ -140,7 +142,7 @@ impl Shared {
                 why = text_of(failure);
                 SymbolSource::None(&why)
             }
-            NamesOf::Waiting => return Ok("nothing"),
+            NamesOf::Waiting => return Ok(None),
         };
         let (converter, used) = (CONVERTER_VERSION, self.day_of(made));
         let new = NewSymbols { object: id, source, merit, level, converter, used };
@@ -148,9 +150,9 @@ impl Shared {
             Some(table) => {
                 debug!(object = %id, table = %table.id, "symbol table published");
                 self.learn(vec![table]);
-                Ok("published")
+                Ok(Some("published"))
             }
-            None => Ok("known"),
+            None => Ok(Some("known")),
         }
     }
 }

@@ -25,8 +25,12 @@ impl Objects {
         let Some((id, format)) = announced.what.clone() else { return Ok(false) };
         // Another collector has all that can be said of it. What says less may be asked for here, as the
         // first of several files.
-        let is_whole = matches!(format, Format::Elf | Format::Kallsyms)
-            && self.wants.pool().level(&id) == Some(SymbolLevel::DebugInfo);
+        let pool = self.wants.pool();
+        let is_whole = match format {
+            Format::Elf => pool.level(&id) == Some(SymbolLevel::DebugInfo),
+            Format::Kallsyms => pool.has(&id),
+            Format::Debug | Format::Split => false,
+        };
         if is_whole {
             return Ok(true);
         }
