@@ -152,8 +152,7 @@ impl Collector {
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
         let pool = sharing::open(&config, &data_dir, &catalog, &store, &metrics)?;
-        let wants = Wants::new(catalog.clone(), pool.clone(), config.objects.lease);
-        let sharing = sharing::start(&pool, wants.clone(), stop.clone()).await;
+        let (wants, sharing) = sharing::start(&config, &catalog, pool, stop.clone()).await;
         let agents = Agents::default();
         let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
@@ -167,7 +166,7 @@ impl Collector {
             stop: stop.clone(),
         };
         let ingest = Ingest::new(&config, parts, sessions.clone());
-        let conversions = conversions(&config, &data_dir, &catalog, &pool, &metrics)?;
+        let conversions = conversions(&config, &data_dir, &catalog, wants.pool(), &metrics)?;
         let objects = Objects::new(
             catalog.clone(),
             conversions.clone(),
@@ -183,11 +182,11 @@ impl Collector {
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
+        let pool = wants.pool().clone();
         let symbols = Symbols::new(catalog.clone(), conversions, pool, limits, metrics.clone());
         let symbols = Arc::new(symbols);
-        let upkeep =
-            upkeep::run(store.clone(), symbols.clone(), config.retention.clone(), stop.clone());
-        let upkeep = tokio::spawn(upkeep);
+        let (retention, stopping) = (config.retention.clone(), stop.clone());
+        let upkeep = tokio::spawn(upkeep::run(store.clone(), symbols.clone(), retention, stopping));
         let queries = Queries::new(QueryParts {
             store: store.clone(),
             runtime: Handle::current(),

@@ -265,7 +265,7 @@ impl Session {
 async fn granted(grants: &mut watch::Receiver<()>) {
     if grants.changed().await.is_err() {
         // It always is: nothing has to be found out.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

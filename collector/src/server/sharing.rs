@@ -36,10 +36,17 @@ pub(super) fn open(
     Pool::open(parts).map_err(|source| StartError::Copies { path: copies.clone(), source })
 }
 
-/// Begins to exchange with the others; ends soon after `stop` fires.
-pub(super) async fn start(pool: &Pool, wants: Wants, stop: CancellationToken) -> JoinHandle<()> {
-    let tasks = pool.start(wants, stop).await;
-    tokio::spawn(async move {
+/// Begins to exchange with the others, about what this collector wants too; ends soon after `stop` fires.
+pub(super) async fn start(
+    config: &Config,
+    catalog: &Catalog,
+    pool: Pool,
+    stop: CancellationToken,
+) -> (Wants, JoinHandle<()>) {
+    let wants = Wants::new(catalog.clone(), pool.clone(), config.objects.lease);
+    let tasks = pool.start(wants.clone(), stop).await;
+    let ending = tokio::spawn(async move {
         tasks.join_all().await;
-    })
+    });
+    (wants, ending)
 }

@@ -81,7 +81,9 @@ impl Blobs {
         let (mut at, mut crc) = (0, 0);
         while at < blob.bytes {
             let end = blob.bytes.min(at + PART_BYTES);
-            let part = self.ranges(blob, &[at..end]).await?.into_iter().next().unwrap_or_default();
+            let range = at..end;
+            let parts = self.ranges(blob, std::slice::from_ref(&range)).await?;
+            let part = parts.into_iter().next().unwrap_or_default();
             crc = crc32c::crc32c_append(crc, &part);
             file = blocking(move || file.write_all(&part).map(|()| file)).await.map_err(local)?;
             at = end;

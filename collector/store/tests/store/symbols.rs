@@ -89,7 +89,7 @@ async fn tables_go_with_the_profiles() {
         let aged = SymbolTable { used: store.today() - day, ..table.clone() };
         assert!(catalog.publish_symbols(&aged, 0).await.expect("answers"));
     };
-    let days = |days| Duration::from_secs(days * 86_400);
+    let days = |days: u64| Duration::from_secs(days * 86_400);
     age(10).await;
     assert_eq!(store.retain(&keep(Duration::MAX)).await.expect("removes").symbols, 0);
     assert_eq!(store.retain(&keep(days(11))).await.expect("removes").symbols, 0);
