@@ -74,6 +74,8 @@ pub struct ObjectsConfig {
     pub upload_wait: Duration,
     /// How long an agent that was asked for an object has before another one is asked.
     pub lease: Duration,
+    /// How long a collector that died keeps others from asking for an object.
+    pub claim: Duration,
     /// Longest pause within an upload.
     pub stall_timeout: Duration,
     /// How much of uploads that broke off is kept.
@@ -142,6 +144,7 @@ impl Default for ObjectsConfig {
             max_uploads: 16,
             upload_wait: Duration::from_secs(20),
             lease: Duration::from_secs(120),
+            claim: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(60),
             partials: PartialLimits {
                 files: 256,

@@ -7,6 +7,7 @@
 //! profiles/   the profiles' files, unless --store names another place
 //! cache/      copies of files from --store
 //! objects/    binaries and kernel symbols, see `objects`
+//! tables/     copies of other collectors' symbol tables from --store
 //! scratch/    private temporary files, emptied at start, but for uploads that broke off
 //! ```
 
@@ -184,6 +185,11 @@ impl DataDir {
     /// Where objects are.
     pub fn objects(&self) -> PathBuf {
         self.root.join("objects")
+    }
+
+    /// Where copies of other collectors' symbol tables are.
+    pub fn tables(&self) -> PathBuf {
+        self.root.join("tables")
     }
 
     /// Where temporary files may be made.

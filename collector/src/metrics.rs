@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::memory;
+use crate::{memory, objects::PoolStatus};
 pub use frames::Frames;
 use fleetprof_store::LevelStatus;
 use levels::StoreLevels;
@@ -64,6 +64,12 @@ pub struct Metrics {
     pub conversions: Family<ResultLabel, Counter>,
     /// Time of conversions.
     pub conversion_seconds: Histogram,
+    /// Looks at own symbol tables for other collectors, by what became of them.
+    pub symbol_publications: Family<ResultLabel, Counter>,
+    /// Fetches of other collectors' symbol tables, by what became of them.
+    pub symbol_fetches: Family<ResultLabel, Counter>,
+    /// Times at which the catalog could not be asked about symbol tables.
+    pub symbol_exchange_failures: Counter,
     /// Time of queries.
     pub query_seconds: Family<MethodLabel, Histogram, fn() -> Histogram>,
     /// Queries that failed.
@@ -89,6 +95,9 @@ struct Gauges {
     objects_waiting: Gauge<u64, AtomicU64>,
     objects_unusable: Gauge<u64, AtomicU64>,
     objects_bytes: Gauge<u64, AtomicU64>,
+    symbols_shared: Gauge<u64, AtomicU64>,
+    symbols_unpublished: Gauge<u64, AtomicU64>,
+    symbols_copied: Gauge<u64, AtomicU64>,
     process_cpu: Gauge<f64, AtomicU64>,
     process_rss: Gauge<u64, AtomicU64>,
     process_start: Gauge<f64, AtomicU64>,
@@ -119,6 +128,8 @@ pub struct Levels {
     pub objects_unusable: u64,
     /// Size of the objects.
     pub objects_bytes: u64,
+    /// What collectors share.
+    pub pool: PoolStatus,
     /// Start of this process, Unix nanoseconds.
     pub start_unix_nanos: i64,
 }
@@ -181,6 +192,9 @@ impl Default for Metrics {
             debuginfod_requests: Family::default(),
             conversions: Family::default(),
             conversion_seconds: latency(),
+            symbol_publications: Family::default(),
+            symbol_fetches: Family::default(),
+            symbol_exchange_failures: Counter::default(),
             query_seconds: Family::new_with_constructor(latency),
             query_failures: Family::default(),
             symbols: Family::default(),
@@ -225,6 +239,12 @@ impl Metrics {
         r.register("conversions", help, self.conversions.clone());
         let help = "Time of conversions";
         r.register_with_unit("conversion", help, Unit::Seconds, self.conversion_seconds.clone());
+        let help = "Own symbol tables looked at for other collectors, by what became of them";
+        r.register("symbol_publications", help, self.symbol_publications.clone());
+        let help = "Fetches of other collectors' symbol tables, by what became of them";
+        r.register("symbol_fetches", help, self.symbol_fetches.clone());
+        let help = "Times at which the catalog could not be asked about symbol tables";
+        r.register("symbol_exchange_failures", help, self.symbol_exchange_failures.clone());
         r.register_with_unit("query", "Time of queries", Unit::Seconds, self.query_seconds.clone());
         r.register("query_failures", "Queries that failed", self.query_failures.clone());
         let help = "Addresses looked up, by what became of them";
@@ -268,6 +288,12 @@ impl Gauges {
         let help = "Objects of which no symbol table can be made";
         r.register("objects_unusable", help, self.objects_unusable.clone());
         r.register_with_unit("objects", "Size of objects", Unit::Bytes, self.objects_bytes.clone());
+        let help = "Objects whose symbols are there for all collectors";
+        r.register("symbols_shared", help, self.symbols_shared.clone());
+        let help = "Objects whose symbol tables are still to be published";
+        r.register("symbols_unpublished", help, self.symbols_unpublished.clone());
+        let help = "Size of the copies of other collectors' symbol tables";
+        r.register_with_unit("symbols_copied", help, Unit::Bytes, self.symbols_copied.clone());
         let help = "CPU time of this process since its start";
         r.register_with_unit("process_cpu", help, Unit::Seconds, self.process_cpu.clone());
         let help = "Resident memory of this process";
@@ -288,6 +314,9 @@ impl Gauges {
         self.objects_waiting.set(levels.objects_waiting);
         self.objects_unusable.set(levels.objects_unusable);
         self.objects_bytes.set(levels.objects_bytes);
+        self.symbols_shared.set(levels.pool.tables);
+        self.symbols_unpublished.set(levels.pool.unpublished);
+        self.symbols_copied.set(levels.pool.copied_bytes);
         self.process_cpu.set(process::cpu_time().as_secs_f64());
         self.process_rss.set(memory::resident_bytes().unwrap_or(0));
         self.process_start.set(levels.start_unix_nanos as f64 / 1e9);

@@ -10,6 +10,7 @@ mod conversions;
 mod debuginfod;
 mod list;
 mod partials;
+mod pool;
 mod receive;
 mod service;
 mod wants;
@@ -19,6 +20,8 @@ pub use catalog::{Catalog, CatalogError, CatalogStatus};
 pub use conversions::{ConversionParts, Conversions};
 pub use debuginfod::{ClientError, LookupParts, Lookups};
 pub use partials::PartialLimits;
+pub use pool::{Pool, PoolParts, PoolStatus};
+pub(crate) use pool::{Pooled, PooledCopy};
 pub use service::Objects;
 pub use wants::{Asker, Wants};
 

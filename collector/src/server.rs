@@ -6,6 +6,7 @@ mod http;
 mod listen;
 mod profile_of_service;
 mod self_profile;
+mod sharing;
 mod symbol_quality;
 mod upkeep;
 
@@ -34,7 +35,7 @@ use crate::{
     metrics::Metrics,
     objects::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
-        Objects, Wants,
+        Objects, Pool, Wants,
     },
     query::{LabelSums, Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
@@ -56,7 +57,7 @@ pub struct Collector {
     sessions: TaskTracker,
     committer: JoinHandle<()>,
     /// End soon after `stop` fires.
-    background: [JoinHandle<()>; 5],
+    background: [JoinHandle<()>; 6],
     store: ProfileStore,
     /// Held until the end.
     _data_dir: DataDir,
@@ -89,6 +90,14 @@ pub enum StartError {
     #[error("cannot use {path} as a cache of the store's files: {source}", path = .path.display())]
     Cache {
         /// Where it is.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nor can copies of symbol tables.
+    #[error("cannot keep other collectors' symbol tables in {path}: {source}", path = .path.display())]
+    Copies {
+        /// Where.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -142,7 +151,8 @@ impl Collector {
         let stop = CancellationToken::new();
         let sessions = TaskTracker::new();
         let metrics = Metrics::default();
-        let wants = Wants::new(catalog.clone(), config.objects.lease);
+        let pool = sharing::open(&config, &data_dir, &catalog, &store, &metrics)?;
+        let (wants, sharing) = sharing::start(&config, &catalog, pool, stop.clone()).await;
         let agents = Agents::default();
         let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
@@ -156,7 +166,7 @@ impl Collector {
             stop: stop.clone(),
         };
         let ingest = Ingest::new(&config, parts, sessions.clone());
-        let conversions = conversions(&config, &data_dir, &catalog, &metrics)?;
+        let conversions = conversions(&config, &data_dir, &catalog, wants.pool(), &metrics)?;
         let objects = Objects::new(
             catalog.clone(),
             conversions.clone(),
@@ -172,10 +182,11 @@ impl Collector {
         let objects = objects.with_lookups(lookups);
         let limits =
             SymbolLimits { memory_bytes: config.symbol_memory, patience: config.symbol_patience };
-        let symbols = Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone()));
-        let upkeep =
-            upkeep::run(store.clone(), symbols.clone(), config.retention.clone(), stop.clone());
-        let upkeep = tokio::spawn(upkeep);
+        let pool = wants.pool().clone();
+        let symbols = Symbols::new(catalog.clone(), conversions, pool, limits, metrics.clone());
+        let symbols = Arc::new(symbols);
+        let (retention, stopping) = (config.retention.clone(), stop.clone());
+        let upkeep = tokio::spawn(upkeep::run(store.clone(), symbols.clone(), retention, stopping));
         let queries = Queries::new(QueryParts {
             store: store.clone(),
             runtime: Handle::current(),
@@ -208,7 +219,7 @@ impl Collector {
             stop,
             sessions,
             committer: committing,
-            background: [health, quality, looking, sweep, upkeep],
+            background: [health, quality, looking, sharing, sweep, upkeep],
             store,
             _data_dir: data_dir,
         })
@@ -300,6 +311,7 @@ fn conversions(
     config: &Config,
     data_dir: &DataDir,
     catalog: &Catalog,
+    pool: &Pool,
     metrics: &Metrics,
 ) -> Result<Conversions, StartError> {
     let memory = config.symbol_worker_memory;
@@ -313,6 +325,7 @@ fn conversions(
         scratch: data_dir.scratch(),
         threads: config.symbol_workers,
         max_unpacked_bytes: config.objects.max_object_bytes.saturating_mul(2),
+        pool: pool.clone(),
         metrics: metrics.clone(),
     };
     Conversions::start(parts).map_err(StartError::Threads)

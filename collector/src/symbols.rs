@@ -2,8 +2,9 @@
 //!
 //! In: a (merged) batch. Out: one [`Symbol`] per frame row. Names come from the objects' symbol tables,
 //! which stay open within a bound; no answer is kept, so a profile that was stored before its symbols
-//! came shows names after. A query waits for tables that are being made, for a bounded time; what was
-//! not ready is named as such, and is there for the next query. Not done here: parsing of objects.
+//! came shows names after. A query waits for tables that are being made or fetched from other collectors,
+//! for a bounded time; what was not ready is named as such, and is there for the next query. Not done
+//! here: parsing of objects.
 
 mod tables;
 
@@ -24,7 +25,7 @@ use tracing::warn;
 use crate::{
     log_limit::LogLimit,
     metrics::{Metrics, ResultLabel},
-    objects::{Catalog, Conversions, NamesOf},
+    objects::{Catalog, Conversions, NamesOf, Pool, Pooled, PooledCopy},
 };
 use tables::{Names, Tables};
 
@@ -36,6 +37,7 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 pub struct Symbols {
     catalog: Catalog,
     conversions: Conversions,
+    pool: Pool,
     tables: Tables,
     patience: Duration,
     metrics: Metrics,
@@ -65,6 +67,8 @@ struct Rows {
     object: ObjectId,
     /// Offset and row, by offset, at which a table is fastest.
     rows: Vec<(u64, usize)>,
+    /// They are being fetched from another collector.
+    is_coming: bool,
 }
 
 /// What is known of an object's names now.
@@ -72,28 +76,49 @@ enum Found {
     Names(Names),
     None(Reason),
     NotReady,
+    /// Being fetched from another collector.
+    Coming,
+    /// Another collector's, which cannot be fetched now.
+    Away,
 }
 
 // === impl Symbols ===
 
 impl Symbols {
-    /// Names from the objects of `catalog`, which `conversions` converts.
+    /// Names from the objects of `catalog`, which `conversions` converts, and from the `pool`.
     pub fn new(
         catalog: Catalog,
         conversions: Conversions,
+        pool: Pool,
         limits: SymbolLimits,
         metrics: Metrics,
     ) -> Self {
         let (tables, patience) = (Tables::new(limits.memory_bytes), limits.patience);
-        Self { catalog, conversions, tables, patience, metrics, log: LogLimit::default() }
+        Self { catalog, conversions, pool, tables, patience, metrics, log: LogLimit::default() }
     }
 
     /// Names every frame of a batch, as far as names are there in time; stops early when cancelled.
     /// Blocks.
     pub fn resolve(&self, batch: &Batch, cancel: &CancellationToken) -> Resolved {
         let (mut out, late) = self.resolve_what_is_there(batch, cancel);
-        self.wait(late, cancel, &mut out);
+        if !late.is_empty() {
+            let ids: Vec<ObjectId> = late.iter().map(|rows| rows.object.clone()).collect();
+            self.conversions.hurry(&ids);
+            let late = self.wait(late, cancel, &mut out);
+            let sentence =
+                |rows: &Rows| format!("names of {}: still being prepared, ask again", rows.object);
+            out.problems.extend(late.iter().map(sentence));
+        }
         self.count(&out.symbols);
+        out
+    }
+
+    /// The same with all names that any collector has, without a wait for what is still to be made. When
+    /// `stop` fires, nothing is waited for any more.
+    pub fn resolve_made(&self, batch: &Batch, stop: &CancellationToken) -> Resolved {
+        let (mut out, mut late) = self.resolve_what_is_there(batch, &CancellationToken::new());
+        late.retain(|rows| rows.is_coming);
+        self.wait(late, stop, &mut out);
         out
     }
 
@@ -104,7 +129,9 @@ impl Symbols {
 
     /// Whether an object's names are there, without a look at them.
     pub fn has_names(&self, object: &ObjectId) -> bool {
-        matches!(self.catalog.names_of(object), Some(NamesOf::Listing(_) | NamesOf::Table { .. }))
+        let own = self.catalog.names_of(object);
+        matches!(own, Some(NamesOf::Listing(_) | NamesOf::Table { .. }))
+            || self.pool.has_names(object)
     }
 
     /// And what is not there yet.
@@ -122,47 +149,90 @@ impl Symbols {
             if cancel.is_cancelled() {
                 break;
             }
-            late.extend(self.name(rows, &mut out.symbols));
+            late.extend(self.name(rows, &mut out));
         }
         (out, late)
     }
 
     /// Fills in the names of one object's frames; gives them back when they are not ready.
-    fn name(&self, rows: Rows, symbols: &mut [Symbol]) -> Option<Rows> {
-        match self.find(&rows.object) {
+    fn name(&self, mut rows: Rows, out: &mut Resolved) -> Option<Rows> {
+        let found = self.find(&rows.object);
+        rows.is_coming = matches!(found, Found::Coming);
+        match found {
             Found::Names(names) => {
                 let offsets: Vec<u64> = rows.rows.iter().map(|(offset, _)| *offset).collect();
                 for ((_, row), symbol) in rows.rows.iter().zip(names.symbolize(&offsets)) {
-                    symbols[*row] = symbol;
+                    out.symbols[*row] = symbol;
                 }
             }
-            Found::None(reason) => rows.fill(reason, symbols),
-            Found::NotReady => {
-                rows.fill(Reason::NotReady, symbols);
+            Found::None(reason) => rows.fill(reason, &mut out.symbols),
+            Found::Away => {
+                rows.fill(Reason::NotReady, &mut out.symbols);
+                let object = &rows.object;
+                out.problems.push(format!("names of {object}: cannot be fetched now, ask again"));
+            }
+            Found::NotReady | Found::Coming => {
+                rows.fill(Reason::NotReady, &mut out.symbols);
                 return Some(rows);
             }
         }
         None
     }
 
+    /// The collector's own names, unless another one has better ones.
     fn find(&self, object: &ObjectId) -> Found {
-        match self.catalog.names_of(object) {
+        let own = self.catalog.names_of(object);
+        let has_own = matches!(own, Some(NamesOf::Listing(_) | NamesOf::Table { .. }));
+        match self.pool.names_of(object, has_own) {
+            Some(Pooled::Copy(copy)) => match self.open_copy(object, &copy) {
+                Some(names) => return Found::Names(names),
+                // It is fetched again.
+                None if !has_own => return Found::Coming,
+                None => {}
+            },
+            Some(Pooled::Coming) if !has_own => return Found::Coming,
+            Some(Pooled::Away) if !has_own => return Found::Away,
+            Some(Pooled::None(reason)) if own.is_none() => return Found::None(reason),
+            // What it has itself will do until then.
+            Some(Pooled::Coming | Pooled::Away | Pooled::None(_)) | None => {}
+        }
+        match own {
             None => Found::None(Reason::NoObject),
-            Some(NamesOf::Waiting) => Found::NotReady,
-            Some(NamesOf::Failed(failure)) => {
+            Some(own) => self.find_own(object, own),
+        }
+    }
+
+    fn open_copy(&self, object: &ObjectId, copy: &PooledCopy) -> Option<Names> {
+        let opened = if copy.is_listing {
+            self.tables.listing(object, &copy.path).map_err(|error| self.complain(object, &error))
+        } else {
+            let revision = copy.id.number().unsigned_abs();
+            let opened = self.tables.table(object, &copy.path, revision);
+            opened.map_err(|error| self.complain(object, &error))
+        };
+        if opened.is_err() {
+            self.pool.drop_copy(copy.id);
+        }
+        opened.ok()
+    }
+
+    fn find_own(&self, object: &ObjectId, own: NamesOf) -> Found {
+        match own {
+            NamesOf::Waiting => Found::NotReady,
+            NamesOf::Failed(failure) => {
                 if self.catalog.convert_again(object, None) {
                     return Found::NotReady;
                 }
                 Found::None(failure.reason)
             }
-            Some(NamesOf::Listing(path)) => match self.tables.listing(object, &path) {
+            NamesOf::Listing(path) => match self.tables.listing(object, &path) {
                 Ok(names) => Found::Names(names),
                 Err(error) => {
                     self.complain(object, &error);
                     Found::None(error.reason())
                 }
             },
-            Some(NamesOf::Table { path, revision }) => {
+            NamesOf::Table { path, revision } => {
                 match self.tables.table(object, &path, revision) {
                     Ok(names) => Found::Names(names),
                     Err(error) => {
@@ -191,13 +261,13 @@ impl Symbols {
         }
     }
 
-    /// Waits for tables that are being made, and asks for them to be made first.
-    fn wait(&self, mut late: Vec<Rows>, cancel: &CancellationToken, out: &mut Resolved) {
-        if late.is_empty() {
-            return;
-        }
-        let ids: Vec<ObjectId> = late.iter().map(|rows| rows.object.clone()).collect();
-        self.conversions.hurry(&ids);
+    /// Waits for tables that are being made or fetched; gives back what is not ready when the time is up.
+    fn wait(
+        &self,
+        mut late: Vec<Rows>,
+        cancel: &CancellationToken,
+        out: &mut Resolved,
+    ) -> Vec<Rows> {
         let started = Instant::now();
         while !late.is_empty() && !cancel.is_cancelled() {
             let left = self.patience.saturating_sub(started.elapsed());
@@ -205,12 +275,9 @@ impl Symbols {
                 break;
             }
             self.conversions.wait(left.min(LOOK_UP));
-            let symbols = &mut out.symbols;
-            late = late.into_iter().filter_map(|rows| self.name(rows, symbols)).collect();
+            late = late.into_iter().filter_map(|rows| self.name(rows, out)).collect();
         }
-        let sentence =
-            |rows: &Rows| format!("names of {}: still being prepared, ask again", rows.object);
-        out.problems.extend(late.iter().map(sentence));
+        late
     }
 
     fn count(&self, symbols: &[Symbol]) {
@@ -241,7 +308,7 @@ fn by_object(batch: &Batch, symbols: &mut [Symbol]) -> Vec<Rows> {
     }
     let sorted = by_object.into_iter().map(|(object, mut rows)| {
         rows.sort_unstable();
-        Rows { object, rows }
+        Rows { object, rows, is_coming: false }
     });
     sorted.collect()
 }

@@ -17,7 +17,7 @@ use fleetprof_proto::{
 use fleetprof_store::Appended;
 use fleetprof_symbolizer::identity::SymbolLevel;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -69,6 +69,8 @@ enum Next {
     Batch(SealedBatch),
     Offers(OfferObjects),
     Answered(Result<Answer, Status>),
+    /// There may be more to ask for.
+    Granted,
     /// The client has no more to say.
     End,
     /// The collector stops.
@@ -147,8 +149,9 @@ impl Session {
 
     async fn batches(&mut self, greeted: &Greeted) -> Result<(), Status> {
         let mut tasks = JoinSet::new();
+        let mut grants = greeted.asker.grants();
         let end = loop {
-            match self.next(&mut tasks).await {
+            match self.next(&mut tasks, &mut grants).await {
                 Next::Batch(sealed) => {
                     greeted.connection.seen();
                     let Some(permit) = self.reserve(&sealed).await else { break Ok(true) };
@@ -160,6 +163,7 @@ impl Session {
                     Ok(answer) => self.answer(answer, greeted).await?,
                     Err(status) => break Err(status),
                 },
+                Next::Granted => self.want(&greeted.asker.ask_again()).await?,
                 Next::End => break Ok(false),
                 Next::Stop => break Ok(true),
                 Next::Fail(status) => break Err(status),
@@ -182,13 +186,18 @@ impl Session {
         }
     }
 
-    async fn next(&mut self, tasks: &mut JoinSet<Result<Answer, Status>>) -> Next {
+    async fn next(
+        &mut self,
+        tasks: &mut JoinSet<Result<Answer, Status>>,
+        grants: &mut watch::Receiver<()>,
+    ) -> Next {
         tokio::select! {
             biased;
             Some(done) = tasks.join_next() => Next::Answered(flatten(done)),
             () = self.ingest.parts.stop.cancelled() => Next::Stop,
             // Without the answers' reader nothing can be acknowledged any more.
             () = self.answers.closed() => Next::End,
+            () = granted(grants) => Next::Granted,
             request = receive(&mut self.requests, self.received.as_ref()),
                 if tasks.len() < IN_FLIGHT => match request {
                 Ok(None) => Next::End,
@@ -223,8 +232,10 @@ impl Session {
         self.answers.send(Ok(answer.response)).await?;
         let ids: Vec<ObjectId> = answer.objects.iter().map(|(id, _)| id.clone()).collect();
         let wanted = greeted.asker.ask(&ids);
-        for (id, path) in answer.objects.iter().filter(|(id, _)| wanted.contains(id)) {
-            self.ingest.parts.wants.describe(id, path);
+        for (id, path) in &answer.objects {
+            if wanted.contains(id) || greeted.asker.waits_for(id) {
+                self.ingest.parts.wants.describe(id, path);
+            }
         }
         self.want(&wanted).await
     }
@@ -247,6 +258,14 @@ impl Session {
         let objects = wanted.iter().map(Into::into).collect();
         let message = Some(ResponseMessage::WantObjects(WantObjects { objects }));
         self.answers.send(Ok(PushResponse { message })).await
+    }
+}
+
+/// Waits until it may be this collector's turn to ask for more objects.
+async fn granted(grants: &mut watch::Receiver<()>) {
+    if grants.changed().await.is_err() {
+        // It always is: nothing has to be found out.
+        std::future::pending::<()>().await;
     }
 }
 

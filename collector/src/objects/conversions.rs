@@ -20,7 +20,10 @@ use fleetprof_symbolizer::{
 };
 use tracing::{debug, info, warn};
 
-use super::catalog::{Catalog, Failure, ToConvert};
+use super::{
+    catalog::{Catalog, Failure, ToConvert},
+    pool::Pool,
+};
 use crate::{
     log_limit::LogLimit,
     metrics::{Metrics, ResultLabel},
@@ -58,6 +61,8 @@ pub struct ConversionParts {
     pub threads: usize,
     /// Most bytes that one object may unpack to.
     pub max_unpacked_bytes: u64,
+    /// The other collectors, which may need what is made.
+    pub pool: Pool,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -128,6 +133,10 @@ impl Conversions {
         }
         drop(queue);
         self.shared.changed.notify_all();
+        if jobs.is_empty() {
+            // It is read as it is.
+            self.shared.parts.pool.offer(id);
+        }
     }
 
     /// Somebody waits for these objects: they are next.
@@ -210,6 +219,7 @@ impl Shared {
     fn work(&self, lane: Lane) {
         while let Some(job) = self.take(lane) {
             let done = self.convert(&job);
+            self.parts.pool.offer(&job.id);
             let mut queue = self.lock();
             queue.running.remove(&job.id);
             // Not done, or of files that have changed meanwhile.

@@ -32,6 +32,7 @@ use self::{
 use super::{
     Conversions, Wants,
     catalog::{Catalog, Format, Lack, Replace, Reservation},
+    pool::{Turn, Work},
     receive::{Incoming, Unacceptable},
 };
 use crate::{
@@ -180,9 +181,23 @@ impl Lookup {
             .chain(executables)
             // Servers know no other build IDs.
             .filter(|(id, _)| id.kind == ObjectKind::File && id.build_id.kind() == BuildIdKind::Gnu)
+            .filter(|(id, what)| self.is_ours(id, *what))
             .map(|(id, what)| Target { id, what })
             .collect();
         lock(&self.plan).update(missing, Instant::now());
+    }
+
+    /// Whether no other collector has what is missing, or is looking for it.
+    fn is_ours(&self, id: &ObjectId, what: What) -> bool {
+        let pool = self.parts.wants.pool();
+        let (offered, is_there) = match what {
+            What::Executable => (None, pool.has(id)),
+            What::DebugInfo => {
+                let most = Some(SymbolLevel::DebugInfo);
+                (most, pool.level(id) == most)
+            }
+        };
+        !is_there && pool.turn(Work::Lookup, id, offered) == Turn::Ours
     }
 
     /// Asks the servers in order until one has the file.
@@ -253,8 +268,12 @@ impl Lookup {
         if catalog.count() >= self.parts.objects.max_objects {
             return Err(full("there are as many objects as may be (--max-objects)"));
         }
-        let Some(reservation) = catalog.reserve(size) else {
-            return Err(full("the quota for objects is used up (--object-quota)"));
+        let reservation = loop {
+            match catalog.reserve(size) {
+                Some(reservation) => break reservation,
+                None if self.parts.wants.pool().make_room() => {}
+                None => return Err(full("the quota for objects is used up (--object-quota)")),
+            }
         };
         match self.blocking(move || catalog.has_room(size)).await? {
             Ok(true) => Ok(reservation),

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 
 use fleetprof_proto::{
-    ids::BuildId,
+    ids::{BuildId, ObjectId},
     v1::{ListObjectsRequest, ListObjectsResponse, ObjectInfo, ObjectState},
 };
+use fleetprof_store::{SymbolContent, SymbolTable};
 use fleetprof_symbolizer::TableFile;
 
 use super::{
     Lookups, Wants,
     catalog::{Catalog, NamesOf, Stored, Table},
+    pool::why_of,
 };
 
 /// Most that are given at a time.
@@ -41,9 +43,11 @@ pub(super) fn list(
         let info = ObjectInfo { id: Some((&id).into()), ..describe(&stored, is_shared) };
         (id, info)
     });
+    let elsewhere = elsewhere(catalog, wants);
     let asked =
         |info: &ObjectInfo| request.states.is_empty() || request.states.contains(&info.state);
-    let mut found: Vec<_> = wanted.chain(stored).filter(|(_, info)| asked(info)).collect();
+    let mut found: Vec<_> =
+        wanted.chain(stored).chain(elsewhere).filter(|(_, info)| asked(info)).collect();
     let urgency = |state: i32| match ObjectState::try_from(state) {
         Ok(ObjectState::Failed) => 0,
         Ok(ObjectState::Wanted) => 1,
@@ -69,6 +73,26 @@ pub(super) fn list(
         info
     });
     ListObjectsResponse { objects: objects.collect(), total }
+}
+
+/// Objects that other collectors had, and whose symbols all have.
+fn elsewhere(catalog: &Catalog, wants: &Wants) -> Vec<(ObjectId, ObjectInfo)> {
+    let tables = wants.pool().tables().into_iter().filter(|table| !catalog.contains(&table.object));
+    let describe = |table: SymbolTable| {
+        let (state, reason) = match &table.content {
+            SymbolContent::None(why) => (ObjectState::Failed, why_of(why)),
+            _ => (ObjectState::Ready, "converted by another collector"),
+        };
+        let info = ObjectInfo {
+            id: Some((&table.object).into()),
+            state: state.into(),
+            table_bytes: table.content.blob().map_or(0, |blob| blob.bytes),
+            reason: reason.to_owned(),
+            ..ObjectInfo::default()
+        };
+        (table.object, info)
+    };
+    tables.map(describe).collect()
 }
 
 fn describe(stored: &Stored, is_shared: bool) -> ObjectInfo {

@@ -20,7 +20,7 @@ fn object(byte: u8) -> ObjectId {
 }
 
 fn wants(dir: &TempDir) -> Wants {
-    Wants::new(Catalog::open(dir.path(), 1 << 20).expect("opens"), LEASE)
+    Wants::new(Catalog::open(dir.path(), 1 << 20).expect("opens"), Pool::alone(), LEASE)
 }
 
 /// Check that an object is asked of one agent until its lease ends, then of another, with longer
@@ -114,7 +114,7 @@ const BETTER: Replace = Replace::Worse(SymbolLevel::DebugInfo);
 fn better_files_are_asked_for_once() {
     let dir = TempDir::new().expect("dir");
     let catalog = Catalog::open(dir.path(), 1 << 20).expect("opens");
-    let wants = Wants::new(catalog.clone(), LEASE);
+    let wants = Wants::new(catalog.clone(), Pool::alone(), LEASE);
     let (a, b, now) = (wants.asker(), wants.asker(), Instant::now());
     let offer = |level| [(object(1), level)];
     let better = offer(SymbolLevel::DebugInfo);

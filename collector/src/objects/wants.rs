@@ -13,8 +13,12 @@ use std::{
 
 use fleetprof_proto::ids::ObjectId;
 use fleetprof_symbolizer::identity::SymbolLevel;
+use tokio::sync::watch;
 
-use super::Catalog;
+use super::{
+    Catalog,
+    pool::{Pool, Turn, Work},
+};
 
 /// Objects that one agent is asked for at a time.
 const PER_AGENT: usize = 16;
@@ -32,6 +36,7 @@ const MAX_DOUBLINGS: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct Wants {
     catalog: Catalog,
+    pool: Pool,
     lease: Duration,
     shared: Arc<Mutex<Shared>>,
 }
@@ -64,6 +69,8 @@ struct Want {
 pub struct Asker {
     wants: Wants,
     id: u64,
+    /// What it is asked for as soon as it is this collector's turn; a level: it offers so much.
+    waiting: Mutex<Vec<(ObjectId, Option<SymbolLevel>)>>,
 }
 
 /// A missing object, for people.
@@ -87,8 +94,13 @@ pub(super) struct Uploading {
 
 impl Wants {
     /// Nothing is missing yet.
-    pub fn new(catalog: Catalog, lease: Duration) -> Self {
-        Self { catalog, lease, shared: Arc::default() }
+    pub fn new(catalog: Catalog, pool: Pool, lease: Duration) -> Self {
+        Self { catalog, pool, lease, shared: Arc::default() }
+    }
+
+    /// What other collectors have.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// A newly connected agent.
@@ -97,7 +109,7 @@ impl Wants {
         shared.next_asker += 1;
         let id = shared.next_asker;
         shared.leases.insert(id, Vec::new());
-        Asker { wants: self.clone(), id }
+        Asker { wants: self.clone(), id, waiting: Mutex::default() }
     }
 
     /// Number of objects that are missing.
@@ -139,6 +151,20 @@ impl Wants {
             // Profiles have code of it: that is why it was wanted.
             self.catalog.is_hit(id);
         }
+    }
+
+    /// Another collector has a table of the object.
+    pub(super) fn found(&self, id: &ObjectId) {
+        let mut shared = self.lock();
+        if shared.wanted.get(id).is_some_and(|want| want.is_missing && want.uploads == 0) {
+            shared.wanted.remove(id);
+        }
+    }
+
+    /// Whether somebody who was asked for the object may still answer, or uploads it.
+    pub(super) fn is_busy(&self, id: &ObjectId) -> bool {
+        let (shared, now) = (self.lock(), Instant::now());
+        shared.wanted.get(id).is_some_and(|want| !want.is_free(now))
     }
 
     /// Notes that an upload runs: nobody else is asked meanwhile.
@@ -193,15 +219,16 @@ impl Shared {
 // === impl Want ===
 
 impl Want {
-    /// Makes it somebody's turn, unless it is somebody's already.
-    fn lease(&mut self, whom: u64, first: Duration, now: Instant) -> bool {
-        if self.uploads > 0 || self.asked.is_some_and(|(_, until)| until > now) {
-            return false;
-        }
+    /// Whether it is nobody's turn.
+    fn is_free(&self, now: Instant) -> bool {
+        self.uploads == 0 && self.asked.is_none_or(|(_, until)| until <= now)
+    }
+
+    /// Makes it somebody's turn.
+    fn lease(&mut self, whom: u64, first: Duration, now: Instant) {
         let lease = first.saturating_mul(1 << self.attempts.min(MAX_DOUBLINGS));
         self.attempts = self.attempts.saturating_add(1);
         self.asked = now.checked_add(lease).map(|until| (whom, until));
-        true
     }
 }
 
@@ -214,10 +241,32 @@ impl Asker {
     }
 
     pub(super) fn ask_at(&self, objects: &[ObjectId], now: Instant) -> Vec<ObjectId> {
+        let Wants { catalog, pool, .. } = &self.wants;
+        pool.seen(objects);
         let missing = objects
             .iter()
-            .filter(|id| !self.wants.catalog.is_hit(id) && self.wants.catalog.can_hold(id));
-        self.lease(missing, true, now)
+            .filter(|id| !catalog.is_hit(id) && !pool.has(id) && catalog.can_hold(id));
+        self.lease(missing.map(|id| (id, None)), now)
+    }
+
+    /// Tells when there may be something to ask for in [`Asker::ask_again`].
+    pub fn grants(&self) -> watch::Receiver<()> {
+        self.wants.pool.grants()
+    }
+
+    /// Of objects for which it was not this collector's turn yet, those to ask for now.
+    pub fn ask_again(&self) -> Vec<ObjectId> {
+        let waiting = std::mem::take(&mut *self.waiting());
+        self.lease(waiting.iter().map(|(id, offer)| (id, *offer)), Instant::now())
+    }
+
+    /// Whether it is about to be asked for an object.
+    pub fn waits_for(&self, id: &ObjectId) -> bool {
+        self.waiting().iter().any(|(waiting, _)| waiting == id)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(ObjectId, Option<SymbolLevel>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Of objects that this agent offers, those to ask it for now: of which it has more than is there.
@@ -231,40 +280,60 @@ impl Asker {
         offers: &[(ObjectId, SymbolLevel)],
         now: Instant,
     ) -> Vec<ObjectId> {
-        let catalog = &self.wants.catalog;
+        let Wants { catalog, pool, .. } = &self.wants;
         let is_better = |(id, level): &&(ObjectId, SymbolLevel)| {
-            catalog.contains(id) && *level > catalog.level(id)
+            let own = catalog.contains(id).then(|| catalog.level(id));
+            own.max(pool.level(id)).is_some_and(|known| *level > known)
         };
-        self.lease(offers.iter().filter(is_better).map(|(id, _)| id), false, now)
+        let better = offers.iter().filter(is_better);
+        self.lease(better.map(|(id, level)| (id, Some(*level))), now)
     }
 
+    /// What to ask for now: it is this collector's turn, and nobody else of it is asked. An offer goes
+    /// with what is not missing.
     fn lease<'a>(
         &self,
-        objects: impl Iterator<Item = &'a ObjectId>,
-        is_missing: bool,
+        objects: impl Iterator<Item = (&'a ObjectId, Option<SymbolLevel>)>,
         now: Instant,
     ) -> Vec<ObjectId> {
         let mut objects = objects.peekable();
         if objects.peek().is_none() {
             return Vec::new();
         }
+        let Wants { catalog, pool, .. } = &self.wants;
         let mut shared = self.wants.lock();
         let mut room = shared.room(self.id, now);
-        let mut asked = Vec::new();
-        for id in objects {
+        let (mut asked, mut waiting) = (Vec::new(), Vec::new());
+        for (id, offer) in objects {
+            let is_missing = offer.is_none();
             // The first one was looked for before the lock was had: it may have come since, for good.
-            if is_missing && self.wants.catalog.contains(id) {
+            if is_missing && (catalog.contains(id) || pool.has(id)) {
                 continue;
             }
             let want = shared.entry(id, now);
             want.seen = now;
             want.is_missing |= is_missing;
-            if room > 0 && want.lease(self.id, self.wants.lease, now) {
-                room -= 1;
-                asked.push(id.clone());
+            if room == 0 || !want.is_free(now) {
+                continue;
             }
+            match pool.turn(Work::Upload, id, offer) {
+                Turn::Ours => {
+                    want.lease(self.id, self.wants.lease, now);
+                    asked.push(id.clone());
+                }
+                Turn::Soon => waiting.push((id.clone(), offer)),
+                Turn::NotNow => continue,
+            }
+            room -= 1;
         }
         shared.leases.entry(self.id).or_default().extend(asked.iter().cloned());
+        drop(shared);
+        if !waiting.is_empty() {
+            let mut known = self.waiting();
+            known.retain(|(id, _)| !waiting.iter().any(|(waiting, _)| waiting == id));
+            known.extend(waiting);
+            known.truncate(PER_AGENT);
+        }
         asked
     }
 }

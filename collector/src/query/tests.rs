@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{missing::difference, *};
 use crate::{
-    objects::{ConversionParts, Conversions},
+    objects::{ConversionParts, Conversions, Pool},
     symbols::SymbolLimits,
 };
 
@@ -56,6 +56,7 @@ async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
         scratch: dir.path().to_owned(),
         threads: 1,
         max_unpacked_bytes: 0,
+        pool: Pool::alone(),
         metrics: metrics.clone(),
     };
     let conversions = Conversions::start(conversions).expect("threads");
@@ -63,8 +64,14 @@ async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
     let parts = QueryParts {
         store,
         runtime: Handle::current(),
-        symbols: Arc::new(Symbols::new(catalog.clone(), conversions, limits, metrics.clone())),
-        wants: Wants::new(catalog.clone(), Duration::from_secs(1)),
+        symbols: Arc::new(Symbols::new(
+            catalog.clone(),
+            conversions,
+            Pool::alone(),
+            limits,
+            metrics.clone(),
+        )),
+        wants: Wants::new(catalog.clone(), Pool::alone(), Duration::from_secs(1)),
         catalog,
         agents: Agents::default(),
         sums: LabelSums::default(),

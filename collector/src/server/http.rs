@@ -75,6 +75,7 @@ impl Web {
             objects_waiting: objects.waiting,
             objects_unusable: objects.failed,
             objects_bytes: objects.bytes,
+            pool: self.wants.pool().status(),
             start_unix_nanos: self.start_unix_nanos,
         }
     }

@@ -23,15 +23,18 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 const ORPHAN_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Names for the files that others read.
-struct NamesNow(Arc<Symbols>);
+struct NamesNow {
+    symbols: Arc<Symbols>,
+    stop: CancellationToken,
+}
 
 impl Namer for NamesNow {
     fn symbols(&self, code: &Batch) -> Vec<Symbol> {
-        self.0.resolve_now(code, &CancellationToken::new()).symbols
+        self.symbols.resolve_made(code, &self.stop).symbols
     }
 
     fn has_names(&self, object: &ObjectId) -> bool {
-        self.0.has_names(object)
+        self.symbols.has_names(object)
     }
 }
 
@@ -42,7 +45,7 @@ pub(super) async fn run(
     retention: Retention,
     stop: CancellationToken,
 ) {
-    let namer: Arc<dyn Namer> = Arc::new(NamesNow(symbols));
+    let namer: Arc<dyn Namer> = Arc::new(NamesNow { symbols, stop: stop.clone() });
     let worker = format!("{:032x}", fastrand::u128(..));
     let limits = MergeLimits::default();
     let (mut retained, mut swept): (Option<Instant>, Option<Instant>) = (None, None);

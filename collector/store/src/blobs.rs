@@ -2,8 +2,14 @@
 //! read, and removed.
 
 mod cache;
+mod large;
 
-use std::{io, ops::Range, path::Path, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
@@ -65,6 +71,14 @@ pub enum BlobError {
     Full {
         /// Where.
         store: Arc<str>,
+    },
+    /// A local file that goes there or comes from there cannot be read or written.
+    #[error("cannot use {path} on the way to or from the store: {source}", path = .path.display())]
+    Local {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The file is gone, or is another than was written.
     #[error("{path} in {store} {what}")]

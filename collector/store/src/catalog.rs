@@ -23,6 +23,7 @@ mod runs;
 mod spans;
 mod sql;
 mod status;
+mod symbols;
 mod types;
 mod varint;
 
@@ -37,6 +38,7 @@ use crate::level::Level;
 pub use audit::BucketSum;
 pub use error::CatalogError;
 pub use import::Foreign;
+pub use symbols::{SymbolContent, SymbolCursor, SymbolTable};
 pub use types::{
     Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
     Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, ServiceSum,

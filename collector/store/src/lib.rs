@@ -25,6 +25,7 @@ mod read;
 mod retain;
 mod spans;
 mod store;
+mod symbols;
 mod table;
 mod verify;
 
@@ -33,7 +34,7 @@ pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
     Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
     FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus,
-    NewFile, NewFunctions, Replace, ServiceSum,
+    NewFile, NewFunctions, Replace, ServiceSum, SymbolContent, SymbolCursor, SymbolTable,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
@@ -57,4 +58,5 @@ pub use names::Namer;
 pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};
 pub use retain::{Ages, Removed, Retention};
 pub use store::ProfileStore;
+pub use symbols::{NewSymbols, Source as SymbolSource};
 pub use table::{Kept, Row, Table, TableBuilder};

@@ -13,6 +13,7 @@ use crate::{
     functions::FUNCTIONS,
     level::Level,
     store::ProfileStore,
+    symbols::SYMBOLS,
 };
 
 /// Files removed in one step.
@@ -51,6 +52,8 @@ pub struct Removed {
     pub deleted: u64,
     /// Functions files that are gone now.
     pub functions: u64,
+    /// Symbol tables that are gone now.
+    pub symbols: u64,
     /// Files that nobody knew and that are gone now.
     pub orphans: u64,
 }
@@ -84,6 +87,7 @@ impl ProfileStore {
         removed.functions =
             self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
         removed.deleted = self.delete_retired(now.saturating_sub(nanos(retention.grace))).await?;
+        removed.symbols = self.retain_symbols(retention).await?;
         if removed != Removed::default() {
             info!(retired = removed.retired, deleted = removed.deleted, "old profiles removed");
         }
@@ -130,7 +134,7 @@ impl ProfileStore {
     pub async fn sweep(&self, age: Duration) -> Result<u64, StoreError> {
         let before = self.now().saturating_sub(nanos(age));
         let mut orphans = 0;
-        for place in Level::ALL.map(Level::as_str).into_iter().chain([FUNCTIONS]) {
+        for place in Level::ALL.map(Level::as_str).into_iter().chain([FUNCTIONS, SYMBOLS]) {
             let listed = self.blobs.list(place).await?;
             let old = listed.into_iter().filter(|file| file.written < before);
             let old: Vec<(FileId, String)> =
@@ -151,11 +155,14 @@ impl ProfileStore {
     }
 }
 
-/// The pair or functions file that a file is of, by its name.
+/// The pair, functions file or symbol table that a file is of, by its name.
 pub(crate) fn id_of(path: &str) -> Option<FileId> {
     let name = path.rsplit('/').next()?;
     let (id, kind) = name.split_once('.')?;
-    if !matches!(kind, "samples.parquet" | "stacks.parquet" | "functions.parquet") {
+    if !matches!(
+        kind,
+        "samples.parquet" | "stacks.parquet" | "functions.parquet" | "symtab" | "kallsyms"
+    ) {
         return None;
     }
     FileId::from_number(i64::from_str_radix(id, 16).ok()?)
@@ -163,6 +170,17 @@ pub(crate) fn id_of(path: &str) -> Option<FileId> {
 
 pub(crate) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+// === impl Retention ===
+
+impl Retention {
+    /// How long anything is kept, a little more than which its symbols are.
+    pub fn longest(&self) -> Duration {
+        let ages = self.services.values().chain([&self.ages]);
+        let all = ages.flat_map(|ages| Level::ALL.map(|level| ages.of(level)));
+        all.max().unwrap_or_default()
+    }
 }
 
 // === impl Ages ===

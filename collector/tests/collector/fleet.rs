@@ -35,24 +35,27 @@ const AGENTS: usize = 200;
 const OBJECTS: u16 = 500;
 
 /// The same program with many build IDs.
-struct Fleet {
+pub(crate) struct Fleet {
+    /// How many.
+    objects: u16,
     bytes: Vec<u8>,
     /// Where its build ID is.
     at: usize,
     /// Uploads that were accepted as new, by object.
-    accepted: Mutex<HashMap<ObjectId, u32>>,
+    pub(crate) accepted: Mutex<HashMap<ObjectId, u32>>,
     /// Uploads that were begun.
-    begun: AtomicUsize,
+    pub(crate) begun: AtomicUsize,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
-    fn new(dir: &Path) -> Arc<Self> {
+    pub(crate) fn new(dir: &Path, objects: u16) -> Arc<Self> {
         let program = objects::program(dir);
         let id = program.id.build_id.value().to_vec();
         let at = program.bytes.windows(id.len()).position(|bytes| bytes == id).expect("there");
         Arc::new(Self {
+            objects,
             bytes: program.bytes,
             at,
             accepted: Mutex::default(),
@@ -74,16 +77,16 @@ impl Fleet {
     }
 
     /// A batch that hits all objects, in an order of its own.
-    fn batch(instance: InstanceId, sequence: u64, first: u16) -> SealedBatch {
+    fn batch(&self, instance: InstanceId, sequence: u64, first: u16) -> SealedBatch {
         let mut builder = BatchBuilder::new();
         let origin = builder.origin([("service", "fleet")]);
-        for number in 0..OBJECTS {
-            let number = (number + first) % OBJECTS;
+        for number in 0..self.objects {
+            let number = (number + first) % self.objects;
             let build_id = Self::id(number).build_id;
             let object = builder.object(ObjectKind::File, Some(&build_id), "/bin/hot");
             let frame = builder.frame(object, 0x1000, UnresolvedReason::Unspecified);
             let stack = builder.stack([frame]);
-            builder.add(origin, stack, 0, 1, u64::from(OBJECTS - number));
+            builder.add(origin, stack, 0, 1, u64::from(self.objects - number));
         }
         let batch = builder.finish(window(sequence), [], Accounting::default());
         seal(BatchId { instance, sequence }, &batch).expect("sealed")
@@ -91,7 +94,7 @@ impl Fleet {
 
     /// One agent: delivers, uploads what it is asked for, and connects again when it has to, until told
     /// to stop.
-    async fn agent(
+    pub(crate) async fn agent(
         self: Arc<Self>,
         number: usize,
         url: watch::Receiver<String>,
@@ -113,8 +116,8 @@ impl Fleet {
     /// Answers whether the connection is still there.
     async fn round(&self, agent: &mut Agent, url: &str, sequence: &mut u64, number: usize) -> bool {
         *sequence += 1;
-        let first = (number * 7) as u16 % OBJECTS;
-        if !agent.push(Self::batch(agent.instance, *sequence, first)).await {
+        let first = (number * 7) as u16 % self.objects;
+        if !agent.push(self.batch(agent.instance, *sequence, first)).await {
             return false;
         }
         // The request for objects, if there is one, follows the acknowledgement at once.
@@ -155,7 +158,7 @@ impl Fleet {
 }
 
 /// How many objects are in a state, and how many in all.
-async fn count(url: &str, state: ObjectState) -> u64 {
+pub(crate) async fn count(url: &str, state: ObjectState) -> u64 {
     let mut client = ObjectServiceClient::connect(url.to_owned()).await.expect("connects");
     let request = ListObjectsRequest { states: vec![state.into()], limit: 1 };
     client.list(request).await.expect("answered").into_inner().total
@@ -176,7 +179,7 @@ fn conversions(url: &str) -> usize {
 async fn objects_of_a_fleet_are_uploaded_and_converted_once() {
     let work = TempDir::new().expect("dir");
     let data = work.path().join("data");
-    let fleet = Fleet::new(work.path());
+    let fleet = Fleet::new(work.path(), OBJECTS);
     let process = Process::start_with(&data, &[]);
     let (told, url) = watch::channel(process.url.clone());
     let (stop, stopped) = watch::channel(false);

@@ -12,6 +12,7 @@ mod http;
 mod ingest;
 mod log;
 mod objects;
+mod pool;
 mod resume;
 mod support;
 mod upgrade;

@@ -27,7 +27,7 @@ int main(int argc, char **argv) { (void)argv; return hot_loop(argc); }
 pub(crate) struct Program {
     pub(crate) bytes: Vec<u8>,
     pub(crate) id: ObjectId,
-    hot_loop: u64,
+    pub(crate) hot_loop: u64,
 }
 
 // === impl Program ===
@@ -35,14 +35,18 @@ pub(crate) struct Program {
 impl Program {
     /// A batch with one stack: the program's `hot_loop`.
     pub(crate) fn batch(&self, instance: InstanceId) -> SealedBatch {
+        self.batch_of(instance, 1)
+    }
+
+    pub(crate) fn batch_of(&self, instance: InstanceId, sequence: u64) -> SealedBatch {
         let mut builder = BatchBuilder::new();
         let object = builder.object(ObjectKind::File, Some(&self.id.build_id), "/bin/hot");
         let frame = builder.frame(object, self.hot_loop, UnresolvedReason::Unspecified);
         let stack = builder.stack([frame]);
         let origin = builder.origin([("service", "hot")]);
         builder.add(origin, stack, 0, 5, 500);
-        let batch = builder.finish(window(1), [], Accounting::default());
-        seal(BatchId { instance, sequence: 1 }, &batch).expect("sealed")
+        let batch = builder.finish(window(sequence), [], Accounting::default());
+        seal(BatchId { instance, sequence }, &batch).expect("sealed")
     }
 }
 
@@ -124,6 +128,7 @@ async fn late_objects_name_old_profiles() {
     let answer = upload(&collector.url(), header, &program.bytes).await.expect("there");
     assert!(answer.duplicate);
     let (function, file) = top_function(&collector).await;
+    assert!(!collector.dir.path().join("data/profiles/symbols").exists(), "a second copy");
     assert_eq!(function, "hot_loop");
     assert!(file.ends_with("hot.c"), "{file}");
     let collector = Running::start_with(collector.stop().await, |_| {}).await;

@@ -4,6 +4,7 @@ mod books;
 mod crash;
 mod servers;
 mod stack;
+mod symbols;
 
 use std::{
     sync::{Arc, OnceLock},

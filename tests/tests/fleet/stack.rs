@@ -104,6 +104,20 @@ impl Stack {
         }
     }
 
+    /// SIGKILL for a collector, whose host is never seen again, nor is what it kept there.
+    pub(crate) fn lose(&mut self, number: usize) {
+        self.kill(number);
+        let dir = &self.slots[number].dir;
+        std::fs::remove_dir_all(dir).expect("its folder goes");
+        std::fs::create_dir(dir).expect("a folder for its successor");
+    }
+
+    /// A metric of a collector, 0 while it has no value.
+    pub(crate) fn metric(&self, number: usize, sample: &str) -> u64 {
+        let collector = self.slots[number].collector.as_ref().expect("it runs");
+        collector.metrics().value(sample).unwrap_or(0)
+    }
+
     /// Starts a collector that was killed; does not wait.
     pub(crate) fn launch(&mut self, number: usize) {
         let slot = &mut self.slots[number];

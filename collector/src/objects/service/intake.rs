@@ -7,6 +7,7 @@ use fleetprof_proto::{
     ids::{ObjectId, ObjectKind},
     v1::{UploadRequest, upload_request::Message},
 };
+use fleetprof_symbolizer::identity::SymbolLevel;
 use tonic::{Status, Streaming};
 
 use super::{Announced, Kept, MAX_MESSAGE_BYTES, Objects, internal};
@@ -22,6 +23,17 @@ impl Objects {
     /// is taken as well, and what came without an id may.
     pub(super) async fn is_needless(&self, announced: &Announced) -> Result<bool, Status> {
         let Some((id, format)) = announced.what.clone() else { return Ok(false) };
+        // Another collector has all that can be said of it. What says less may be asked for here, as the
+        // first of several files.
+        let pool = self.wants.pool();
+        let is_whole = match format {
+            Format::Elf => pool.level(&id) == Some(SymbolLevel::DebugInfo),
+            Format::Kallsyms => pool.has(&id),
+            Format::Debug | Format::Split => false,
+        };
+        if is_whole {
+            return Ok(true);
+        }
         let Some(level) = announced.level else { return Ok(self.catalog.has_any(&id, format)) };
         let catalog = self.catalog.clone();
         // Looks into the file that is there.
@@ -40,7 +52,7 @@ impl Objects {
             if let Some(reservation) = self.catalog.reserve(bytes) {
                 return Ok(reservation);
             }
-            if !self.partials.make_room(announced.key()) {
+            if !self.partials.make_room(announced.key()) && !self.wants.pool().make_room() {
                 let text = "the quota for objects is used up (--object-quota)";
                 return Err(self.count("quota", Status::resource_exhausted(text)));
             }
@@ -54,10 +66,11 @@ impl Objects {
     ) -> Result<(), Status> {
         let (catalog, partials, key) =
             (self.catalog.clone(), self.partials.clone(), announced.key());
+        let pool = self.wants.pool().clone();
         let look = move || {
             loop {
                 match catalog.has_room(bytes) {
-                    Ok(false) if partials.make_room(key) => {}
+                    Ok(false) if partials.make_room(key) || pool.make_room() => {}
                     other => return other,
                 }
             }

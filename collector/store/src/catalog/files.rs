@@ -293,7 +293,7 @@ pub(super) async fn known(
     const ACTION: &str = "look up files in";
     let mut known = HashSet::new();
     for chunk in ids.chunks(MAX_PARAMETERS) {
-        for table in ["files", "function_files"] {
+        for table in ["files", "function_files", "symbol_tables"] {
             let statement = Statement::new(&format!("SELECT id FROM {table} WHERE id IN "));
             let statement = statement.list(chunk.iter().map(|id| id.number()));
             for row in database.read(ACTION, statement).await? {

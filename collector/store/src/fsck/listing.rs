@@ -16,6 +16,7 @@ use crate::{
     level::Level,
     retain::{id_of, nanos},
     store::ProfileStore,
+    symbols::SYMBOLS,
 };
 
 /// Files that are looked up together.
@@ -84,18 +85,23 @@ impl ProfileStore {
                 }
             }
         }
-        self.check_functions(options, found).await
+        for place in [FUNCTIONS, SYMBOLS] {
+            self.check_derived(place, options, found).await?;
+        }
+        Ok(())
     }
 
-    /// Finds functions files that nobody knows. A known one that is damaged or gone costs nothing: queries
-    /// read the pairs that it stands for, and it is made again.
-    async fn check_functions(
+    /// Finds functions files or symbol tables that nobody knows. A known one that is damaged or gone costs
+    /// nothing but work: queries read the pairs that a functions file stands for, and what is needed is
+    /// made again.
+    async fn check_derived(
         &self,
+        place: &str,
         options: &FsckOptions,
         found: &mut Fsck,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let mut chunks = self.blobs.listing(FUNCTIONS).chunks(STEP);
+        let mut chunks = self.blobs.listing(place).chunks(STEP);
         while let Some(chunk) = chunks.next().await {
             let chunk: Vec<Listed> = chunk.into_iter().collect::<Result<_, _>>()?;
             let ids: Vec<FileId> = chunk.iter().filter_map(|file| id_of(&file.path)).collect();

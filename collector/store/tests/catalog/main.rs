@@ -7,6 +7,7 @@ mod files;
 mod fixture;
 mod imports;
 mod replacements;
+mod symbols;
 
 /// The same file as the end-to-end tests have: see there.
 #[path = "../../../../tests/src/postgres.rs"]

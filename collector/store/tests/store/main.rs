@@ -7,4 +7,5 @@ mod killed;
 mod levels;
 mod moving;
 mod removing;
+mod symbols;
 mod writing;
