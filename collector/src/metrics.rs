@@ -18,8 +18,8 @@ use prometheus_client::{
 };
 
 use crate::{memory, objects::PoolStatus};
-pub use frames::Frames;
 use fleetprof_store::LevelStatus;
+pub use frames::Frames;
 use levels::StoreLevels;
 
 mod frames;

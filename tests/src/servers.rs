@@ -4,7 +4,7 @@
 //! They keep their data in a folder, so that they can be killed and started again, and end with whoever
 //! started them: with the thread that did, so start them from one that lives on.
 
-mod postgres;
+pub(crate) mod postgres;
 mod seaweed;
 
 pub use postgres::Postgres;

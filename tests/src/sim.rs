@@ -22,7 +22,7 @@ mod report;
 mod statistics;
 mod tally;
 
-pub use capture::{CaptureError, Captured, read_captures, record_compiler};
+pub use capture::{CaptureError, Captured, read_captures, record_compiler, record_database};
 pub use clock::Pace;
 pub use fleet::{Config, Fleet, Kill, SimError};
 pub use library::{Frames, Library};

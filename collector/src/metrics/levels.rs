@@ -33,7 +33,8 @@ impl StoreLevels {
         let help = "Size of the files of a level of the store";
         r.register("store_level_bytes", help, self.bytes.clone());
         r.register("store_level_files", "Pairs of files of a level", self.files.clone());
-        let help = "Samples that a level of the store holds; merged ones are in the next level, too";
+        let help =
+            "Samples that a level of the store holds; merged ones are in the next level, too";
         r.register("store_level_samples", help, self.samples.clone());
         let help = "Samples of a level that are not in the next one yet";
         r.register("store_level_unmerged_samples", help, self.unmerged.clone());

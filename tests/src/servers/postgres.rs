@@ -188,6 +188,14 @@ impl Account {
     }
 }
 
+/// Another of the server's programs, such as `pgbench`.
+///
+/// # Panics
+/// When PostgreSQL is not installed.
+pub(crate) fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
 /// The folder with the server's programs: the newest version of Debian's, else that of `initdb` on `PATH`.
 fn programs() -> PathBuf {
     let is_it = |dir: &Path| {

@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::{
     pprof::{Location, Profile},
     process, record,
+    servers::{Postgres, postgres},
 };
 
 /// Services with fewer distinct stacks are left out where there are richer ones: a fleet of shells
@@ -124,6 +125,34 @@ pub fn record_compiler(duration: Duration, output: &Path) {
             process::Running::daemon("c++", &mut command, &dir.path().join("c++.log"))
         })
         .collect();
+    record_host(duration, output);
+}
+
+/// Records this host while PostgreSQL works on every core for `pgbench`: a service that does the same again
+/// and again, as most do, where each run of a compiler is another one.
+///
+/// # Panics
+/// When the recording fails (it needs root), or PostgreSQL is not installed.
+pub fn record_database(duration: Duration, output: &Path) {
+    let server = Postgres::start();
+    let pgbench = |options: &[&str]| {
+        let mut command = process::command(postgres::program("pgbench"));
+        command.args(options).arg(server.url()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let filled = pgbench(&["--initialize", "--scale=5"]).status();
+    assert!(filled.expect("pgbench runs").success(), "pgbench cannot fill a database");
+    let logs = tempfile::tempdir().expect("a temporary folder");
+    let clients = &["--client=4", "--jobs=1", "--time=3600"];
+    let _load = process::Running::daemon(
+        "pgbench",
+        &mut pgbench(clients),
+        &logs.path().join("pgbench.log"),
+    );
+    record_host(duration, output);
+}
+
+fn record_host(duration: Duration, output: &Path) {
     let mut command = record::command(duration, output, &["--frequency", "997"]);
     let output = process::run(&mut command, duration + Duration::from_secs(120));
     assert!(output.status.success(), "record failed ({}):\n{}", output.status, output.stderr);

@@ -1,7 +1,8 @@
 //! A whole fleet at one collector: what it takes in, what that costs on disk, and how fast it answers.
 //!
 //! The agents are simulated ([`fleetprof_tests::sim`]): they replay real captured stacks through the real
-//! wire. Without `--capture` the stacks are those of this host's C++ compiler.
+//! wire. Without `--capture` the stacks are those of PostgreSQL and of this host's C++ compiler, which does
+//! something else all the time: hardly two of its samples have the same stack.
 
 mod history;
 mod ingest;
@@ -18,7 +19,7 @@ use fleetprof_tests::{
     machine,
     sim::{
         self, Config, Fleet, Frames, Library, Pace, Plan, PlanConfig, read_captures,
-        record_compiler,
+        record_compiler, record_database,
     },
 };
 use tokio::runtime::Runtime;
@@ -42,9 +43,10 @@ pub(crate) fn library(captures: &[PathBuf]) -> Arc<Library> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut files = captures.to_vec();
     if files.is_empty() {
-        eprintln!("recording this host's C++ compiler for {RECORD:?}");
-        files.push(dir.path().join("capture.pb.gz"));
+        eprintln!("recording this host's C++ compiler, then PostgreSQL, for {RECORD:?} each");
+        files = ["compiler", "database"].map(|name| dir.path().join(name)).to_vec();
         record_compiler(RECORD, &files[0]);
+        record_database(RECORD, &files[1]);
     }
     let library = Library::new(&read_captures(&files).expect("captures"), Frames::Addresses);
     for (program, stacks) in library.programs() {

@@ -24,8 +24,7 @@ const IDLE: Duration = Duration::from_secs(35);
 
 pub(crate) fn measure(report: &mut Report, captures: &[PathBuf]) {
     let library = library(captures);
-    let days: Vec<_> =
-        FLEETS.iter().map(|hosts| (*hosts, day(report, &library, *hosts))).collect();
+    let days: Vec<_> = FLEETS.iter().map(|hosts| (*hosts, day(report, &library, *hosts))).collect();
     if let (Some((_, small)), Some((_, large))) = (days.first(), days.last()) {
         let (least, most) = (FLEETS[0], FLEETS[FLEETS.len() - 1]);
         report.add(
