@@ -189,7 +189,7 @@ proptest! {
         }
         let ids = |files: &[FileRow]| {
             let pieces = choose(files, &wish).pieces;
-            pieces.iter().map(|piece| piece.file.file.id).collect::<std::collections::BTreeSet<_>>()
+            pieces.iter().map(|piece| piece.file.file.id).collect::<BTreeSet<_>>()
         };
         prop_assert_eq!(ids(&some), ids(&files));
     }
