@@ -39,9 +39,10 @@ pub struct ObjectId {
 }
 
 /// What an address is relative to; see `ObjectKind` in `profile.proto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
     /// Nothing is known about the code.
+    #[default]
     Unknown,
     /// A mapped file.
     File,

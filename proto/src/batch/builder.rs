@@ -84,7 +84,7 @@ type StackKey = (u32, u32);
 
 // === impl Interner ===
 
-impl<T: Eq + Hash> Interner<T> {
+impl<T: Eq + Hash + Default> Interner<T> {
     fn new() -> Self {
         Self { rows: HashMap::new() }
     }
@@ -101,9 +101,13 @@ impl<T: Eq + Hash> Interner<T> {
 
     /// The values in the order of their numbers.
     fn into_rows(self) -> Vec<T> {
-        let mut rows: Vec<_> = self.rows.into_iter().collect();
-        rows.sort_unstable_by_key(|(_, index)| *index);
-        rows.into_iter().map(|(value, _)| value).collect()
+        let mut rows = Vec::new();
+        rows.resize_with(self.rows.len(), T::default);
+        // Each number was given once, counting from 0.
+        for (value, index) in self.rows {
+            rows[index as usize] = value;
+        }
+        rows
     }
 }
 

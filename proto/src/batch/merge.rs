@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
 use super::{Batch, BatchBuilder, FrameIndex, ObjectIndex, OriginIndex, StackIndex, Window};
 use crate::v1;
 
@@ -19,9 +17,12 @@ pub struct Merger {
 #[derive(Debug)]
 pub struct Translation<'a> {
     batch: &'a Batch,
-    objects: HashMap<usize, ObjectIndex>,
-    frames: HashMap<usize, FrameIndex>,
-    stacks: HashMap<usize, StackIndex>,
+    /// By row of the batch; `None` is not translated yet. So are the next two.
+    objects: Vec<Option<ObjectIndex>>,
+    frames: Vec<Option<FrameIndex>>,
+    stacks: Vec<Option<StackIndex>>,
+    /// Of one call: kept for its memory.
+    pending: Vec<(usize, usize)>,
 }
 
 // === impl Merger ===
@@ -100,8 +101,18 @@ impl Merger {
 impl<'a> Translation<'a> {
     /// Of nothing yet. All calls must be given the same builder.
     pub fn new(batch: &'a Batch) -> Self {
-        let stacks = HashMap::from([(0, StackIndex::EMPTY)]);
-        Self { batch, objects: HashMap::new(), frames: HashMap::new(), stacks }
+        let mut stacks = vec![None; batch.stack_count()];
+        // The reserved row is the empty stack of every batch.
+        if let Some(empty) = stacks.first_mut() {
+            *empty = Some(StackIndex::EMPTY);
+        }
+        Self {
+            batch,
+            objects: vec![None; batch.object_count()],
+            frames: vec![None; batch.frame_count()],
+            stacks,
+            pending: Vec::new(),
+        }
     }
 
     /// The row of a stack in the builder.
@@ -109,38 +120,35 @@ impl<'a> Translation<'a> {
     /// Walks up to the first ancestor already translated, then down again: no recursion, so a stack
     /// of any depth is fine.
     pub fn stack(&mut self, builder: &mut BatchBuilder, stack: usize) -> StackIndex {
-        let mut pending = Vec::new();
         let mut at = stack;
         let mut merged = loop {
-            if let Some(known) = self.stacks.get(&at) {
-                break *known;
+            if let Some(known) = self.stacks[at] {
+                break known;
             }
             let Some((parent, frame)) = self.batch.stack_node(at) else { break StackIndex::EMPTY };
-            pending.push((at, frame));
+            self.pending.push((at, frame));
             at = parent;
         };
-        for (node, frame) in pending.into_iter().rev() {
+        while let Some((node, frame)) = self.pending.pop() {
             let frame = self.frame(builder, frame);
             merged = builder.child(merged, frame);
-            self.stacks.insert(node, merged);
+            self.stacks[node] = Some(merged);
         }
         merged
     }
 
     fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
-        if let Some(known) = self.frames.get(&row) {
-            return *known;
+        if let Some(known) = self.frames[row] {
+            return known;
         }
         let frame = self.batch.frame(row);
-        let object = *self
-            .objects
-            .entry(frame.object)
-            .or_insert_with(|| builder.object(frame.kind, frame.build_id, frame.path));
+        let object = *self.objects[frame.object]
+            .get_or_insert_with(|| builder.object(frame.kind, frame.build_id, frame.path));
         let merged = match frame.name {
             Some(name) => builder.named_frame(object, name),
             None => builder.frame(object, frame.offset, frame.reason),
         };
-        self.frames.insert(row, merged);
+        self.frames[row] = Some(merged);
         merged
     }
 }

@@ -183,6 +183,11 @@ impl Batch {
         self.objects.iter().filter_map(|(kind, build_id)| identity(*kind, build_id.as_ref()))
     }
 
+    /// Number of rows of the object table.
+    pub fn object_count(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Number of stack rows, the reserved one included.
     pub fn stack_count(&self) -> usize {
         self.wire.stacks.as_ref().map_or(0, |s| s.frame.len())
