@@ -41,6 +41,7 @@ has_host_programs() { command -v node && command -v javac && { command -v postgr
 has_user_emulator() { command -v qemu-aarch64 >/dev/null; }
 # Compilers and tools whose programs the symbolizer is compared with LLVM on.
 has_debug_tools() { compgen -G "/usr/lib/llvm-*/bin/llvm-symbolizer" && compgen -G "/usr/lib/llvm-*/bin/llvm-dwp" && command -v clang && command -v clang++ && command -v ld.lld && command -v dwz && command -v debuginfod; } >/dev/null
+has_balancer() { command -v haproxy || [[ -x /usr/sbin/haproxy ]]; } >/dev/null
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_venv() { cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && [[ -x $VENV/bin/hadolint && -x $VENV/bin/kubectl && -x $VENV/bin/weed ]]; }
 has_machines() { command -v qemu-system-x86_64 && command -v qemu-system-aarch64 && command -v cpio; } >/dev/null
@@ -166,6 +167,7 @@ system_packages() {
         has_user_emulator || packages+=(qemu-user)
         has_host_programs || packages+=(nodejs openjdk-17-jdk-headless postgresql)
         has_debug_tools || packages+=("llvm-$LLVM" clang lld dwz debuginfod)
+        has_balancer || packages+=(haproxy)
     fi
     if [[ $1 == test || $1 == kernels ]]; then
         has_machines || packages+=(qemu-system-x86 qemu-system-arm cpio)
@@ -199,6 +201,7 @@ check_test() {
     require has_gdb "gdb for this and other processors, which unwinding is compared with (Debian: gdb gdb-multiarch)"
     require has_compilers "clang and musl's gcc, for the programs that are unwound (Debian: clang musl-tools)"
     require has_host_programs "Node, a JDK and PostgreSQL, whose stacks are unwound, and in which the store has its catalog (Debian: nodejs openjdk-17-jdk-headless postgresql)"
+    require has_balancer "HAProxy, the load balancer of fleets in tests (Debian: haproxy)"
     require has_user_emulator "QEMU's user mode for arm64 (Debian: qemu-user)"
     check_kernels
 }

@@ -109,12 +109,13 @@ pub struct Args {
 
     /// Memory for batches that are received and not yet durable; past it agents wait. As much is allowed for those of which
     /// parts are still missing; past it agents have to send again.
-    #[arg(long, env = "FLEETPROF_COLLECTOR_QUEUE_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    #[arg(long, env = "FLEETPROF_COLLECTOR_QUEUE_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
     pub queue_memory: u64,
 
-    /// Longest time a batch waits for others to share a pair of files and a transaction with. Longer gives
-    /// fewer and larger files; agents write to their spool what is not acknowledged after 2 s.
-    #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "500ms")]
+    /// Longest time a batch waits for others to share a pair of files and a transaction with: a busy collector's
+    /// wait as long as writing takes, an idle one's a quarter of this. Longer gives fewer and larger files; agents
+    /// write to their spool what is not acknowledged after 2 s.
+    #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
     pub commit_delay: Duration,
 
     /// Largest binary or symbol file accepted from agents.

@@ -22,10 +22,10 @@ pub struct Config {
     pub max_agents: usize,
     /// Memory for batches that are received and not yet durable, bytes: past it agents wait.
     pub queue_bytes: usize,
-    /// How long the first batch of a group waits for others to share its files and transaction with.
+    /// How long the first batch of a group waits for others to share its files and transaction with, at most.
     pub commit_delay: Duration,
-    /// Size at which a group is full, bytes.
-    pub commit_bytes: usize,
+    /// Rows of batches at which a group is full.
+    pub commit_rows: usize,
     /// URL of the object store for profiles; `None`: the data directory.
     pub store: Option<String>,
     /// URL of the catalog; `None`: a file in the data directory.
@@ -113,9 +113,10 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/fleetprof-collector"),
             limits: Limits::default(),
             max_agents: 4096,
-            queue_bytes: 256 << 20,
-            commit_delay: Duration::from_millis(500),
-            commit_bytes: 8 << 20,
+            queue_bytes: 64 << 20,
+            commit_delay: Duration::from_secs(1),
+            // Some 30 MB of batches, and not more than thrice as much of what they become.
+            commit_rows: 1_000_000,
             store: None,
             catalog: None,
             cache_bytes: 10 << 30,

@@ -154,7 +154,7 @@ impl Collector {
         let pool = sharing::open(&config, &data_dir, &catalog, &store, &metrics)?;
         let (wants, sharing) = sharing::start(&config, &catalog, pool, stop.clone()).await;
         let agents = Agents::default();
-        let limits = GroupLimits { delay: config.commit_delay, bytes: config.commit_bytes };
+        let limits = GroupLimits { delay: config.commit_delay, rows: config.commit_rows };
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
         let parts = IngestParts {
             committer,

@@ -18,15 +18,17 @@ mod fleet;
 mod library;
 mod paint;
 mod plan;
+mod recordings;
 mod report;
 mod statistics;
 mod tally;
 
-pub use capture::{CaptureError, Captured, read_captures, record_compiler, record_database};
+pub use capture::{CaptureError, Captured, read_captures};
 pub use clock::Pace;
 pub use fleet::{Config, Fleet, Kill, SimError};
 pub use library::{Frames, Library};
 pub use paint::Painter;
 pub use plan::{Plan, PlanConfig};
+pub use recordings::{record_compiler, record_services};
 pub use report::{Report, Usage};
 pub use statistics::{Quantiles, Statistics};

@@ -67,6 +67,15 @@ pub(super) struct Client {
     connected_once: bool,
 }
 
+/// How a connection ends when nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is nothing left to do.
+    Done,
+    /// It was old; the next one may lead to another collector.
+    Renew,
+}
+
 /// One open call.
 struct Call {
     requests: mpsc::Sender<v1::PushRequest>,
@@ -75,6 +84,8 @@ struct Call {
     load: Option<(BatchId, JoinHandle<Result<v1::SealedBatch, ReadError>>)>,
     /// When the collector last answered a batch.
     last_answer: Option<std::time::Instant>,
+    /// When it is to be replaced by a new one, as soon as nothing is unanswered.
+    renew_at: std::time::Instant,
 }
 
 // === impl Client ===
@@ -116,7 +127,11 @@ impl Client {
             self.shared.counters.connected.store(false, Relaxed);
             self.shared.disconnected();
             self.offers.set_taken(false);
-            let Err(fault) = ended else { return };
+            let fault = match ended {
+                Ok(End::Done) => return,
+                Ok(End::Renew) => continue,
+                Err(fault) => fault,
+            };
             add(&self.shared.counters.connection_faults, 1);
             self.report(&fault);
             // A fault that began before the drain says nothing about the collector now.
@@ -131,8 +146,8 @@ impl Client {
         }
     }
 
-    /// One connection from its opening to its end; `Ok` when there is nothing left to do.
-    pub(super) async fn connection(&mut self) -> Result<(), Fault> {
+    /// One connection from its opening to its end.
+    pub(super) async fn connection(&mut self) -> Result<End, Fault> {
         let mut call = self.open().await.map_err(Fault::while_opening)?;
         self.shared.counters.connected.store(true, Relaxed);
         add(&self.shared.counters.connections, 1);
@@ -140,10 +155,15 @@ impl Client {
             info!(url = %self.config.url, "connected to the collector");
         }
         loop {
-            self.send_ready(&mut call).await;
             let draining = *self.phase.borrow_and_update() != Phase::Run;
+            let is_old = !draining && now() >= call.renew_at;
+            if !is_old {
+                self.send_ready(&mut call).await;
+            } else if call.load.is_none() && self.shared.waiting_since().is_none() {
+                return Ok(End::Renew);
+            }
             if draining && self.shared.is_empty() {
-                return Ok(());
+                return Ok(End::Done);
             }
             let answer_due = self.answer_due(&call);
             tokio::select! {
@@ -156,8 +176,9 @@ impl Client {
                 () = self.offers.wake.notified() => self.send_offers(&call),
                 read = join_load(&mut call.load) => self.loaded(read, &call).await,
                 () = sleep_maybe(self.shared.reads_resume()) => {}
+                () = sleep_until(call.renew_at.into()), if !is_old => {}
                 () = sleep_maybe(answer_due) => return Err(Fault::no_answer(self.config.tuning.ack_timeout)),
-                changed = self.phase.changed() => if changed.is_err() { return Ok(()) },
+                changed = self.phase.changed() => if changed.is_err() { return Ok(End::Done) },
             }
         }
     }
@@ -180,7 +201,15 @@ impl Client {
         let mut client = IngestServiceClient::new(channel);
         let call = timeout(tuning.connect_timeout, client.push(ReceiverStream::new(receiver)));
         let response = call.await.map_err(|_| Fault::connect_timeout(tuning.connect_timeout))??;
-        Ok(Call { requests, responses: response.into_inner(), load: None, last_answer: None })
+        // Between three and five quarters, so that not all agents of a fleet come at the same moment.
+        let age = tuning.connection_age.mul_f64(0.75 + 0.5 * fastrand::f64());
+        Ok(Call {
+            requests,
+            responses: response.into_inner(),
+            load: None,
+            last_answer: None,
+            renew_at: now() + age,
+        })
     }
 
     /// Sends what the window allows. Reading from the spool goes one at a time, in order.

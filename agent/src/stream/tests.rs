@@ -32,6 +32,7 @@ const QUICK: Tuning = Tuning {
     connect_timeout: Duration::from_secs(5),
     ack_timeout: Duration::from_secs(20),
     keepalive: Duration::from_secs(5),
+    connection_age: PATIENCE,
     backoff_first: Duration::from_millis(5),
     backoff_longest: Duration::from_millis(50),
     upload_max_bytes: 1 << 20,

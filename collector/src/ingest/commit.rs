@@ -1,7 +1,8 @@
 //! Group commit: batches of many agents share one pair of files and one transaction.
 //!
 //! In: validated batches from any task. Out: each is answered when its group is durable or has
-//! failed. One group is written at a time; while it is, the next one gathers.
+//! failed. One group is written at a time; while it is, the next one gathers. A part of the price of a group
+//! is the same for one batch and a thousand, so a busy collector gathers for longer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,10 +55,10 @@ struct Size {
 /// How large a group may be.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupLimits {
-    /// How long the first batch of a group waits.
+    /// How long the first batch of a group waits at most; it is a quarter of that unless writing takes longer.
     pub delay: Duration,
-    /// Payload bytes at which a group is full.
-    pub bytes: usize,
+    /// Rows of batches ([`Batch::rows`](fleetprof_proto::batch::Batch::rows)) at which a group is full.
+    pub rows: usize,
 }
 
 /// A batch that is not durable.
@@ -118,30 +119,34 @@ async fn run(
     metrics: Metrics,
     mut pending: mpsc::Receiver<Pending>,
 ) {
+    let mut wait = limits.delay / 4;
     while let Some(first) = pending.recv().await {
-        let group = gather(first, limits, &mut pending).await;
+        let group = gather(first, wait, limits.rows, &mut pending).await;
         let (batches, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|pending| (pending.batch, pending.reply)).unzip();
         metrics.commit_batches.observe(batches.len() as f64);
         let sizes: Vec<_> = batches.iter().map(Size::of).collect();
         let started = Instant::now();
         let result = store.keep(batches).await;
-        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        metrics.commit_seconds.observe(took.as_secs_f64());
+        wait = took.clamp(limits.delay / 4, limits.delay);
         answer(result, &sizes, replies, &metrics);
     }
 }
 
 async fn gather(
     first: Pending,
-    limits: GroupLimits,
+    wait: Duration,
+    most_rows: usize,
     pending: &mut mpsc::Receiver<Pending>,
 ) -> Vec<Pending> {
-    let until = Instant::now() + limits.delay;
-    let mut bytes = first.batch.bytes;
+    let until = Instant::now() + wait;
+    let mut rows = first.batch.batch.rows();
     let mut group = vec![first];
-    while bytes < limits.bytes {
+    while rows < most_rows {
         let Ok(Some(next)) = timeout_at(until, pending.recv()).await else { break };
-        bytes += next.batch.bytes;
+        rows = rows.saturating_add(next.batch.batch.rows());
         group.push(next);
     }
     group

@@ -219,7 +219,9 @@ impl Session {
 
     /// Waits until there is memory for a batch, opened and as it came; `None` when the collector stops.
     async fn reserve(&self, sealed: &SealedBatch) -> Option<OwnedSemaphorePermit> {
-        let bytes = sealed.raw_size.saturating_add(sealed.payload.len() as u64);
+        // Numbers are shorter there than in memory.
+        let opened = sealed.raw_size.saturating_mul(2);
+        let bytes = opened.saturating_add(sealed.payload.len() as u64);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let bytes = bytes.min(self.ingest.memory_bytes);
         tokio::select! {

@@ -138,7 +138,7 @@ fn new_batch() -> NewBatch {
     examine(&sealed, Limits::default(), &sender()).expect("in order").batch
 }
 
-const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), bytes: 1 << 20 };
+const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), rows: 1 << 20 };
 
 /// The groups in which 20 batches are written, 19 of which come while the first one is.
 async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
@@ -168,7 +168,7 @@ async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_share_commits() {
     assert_eq!(groups_of_twenty(LIMITS).await, [1, 19]);
-    let full_after_one = GroupLimits { bytes: 1, ..LIMITS };
+    let full_after_one = GroupLimits { rows: 1, ..LIMITS };
     assert_eq!(groups_of_twenty(full_after_one).await, [1; 20]);
 }
 

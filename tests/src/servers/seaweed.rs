@@ -131,6 +131,11 @@ impl Seaweed {
         format!("http://127.0.0.1:{}", self.ports.s3)
     }
 
+    /// Address of the interface for files, which asks nobody who they are.
+    pub fn filer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.filer)
+    }
+
     /// A place in the bucket, as the collector's `--store` wants it.
     pub fn url(&self, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}")

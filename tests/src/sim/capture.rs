@@ -3,20 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::PathBuf,
     sync::Arc,
-    thread,
-    time::Duration,
 };
 
 use thiserror::Error;
 
-use crate::{
-    pprof::{Location, Profile},
-    process, record,
-    servers::{Postgres, postgres},
-};
+use crate::pprof::{Location, Profile};
 
 /// Services with fewer distinct stacks are left out where there are richer ones: a fleet of shells
 /// shows nothing.
@@ -99,63 +92,6 @@ fn services(profile: &Profile) -> Vec<Captured> {
         .into_iter()
         .map(|(name, stacks)| Captured { name: name.to_owned(), stacks })
         .collect()
-}
-
-/// Records this host while its C++ compiler works on every core: a program that every developer's
-/// machine has, with some thousand distinct stacks in seconds. For tests and demonstrations; give a
-/// capture of the real thing where numbers matter.
-///
-/// # Panics
-/// When the recording fails (it needs root), or there is no C++ compiler.
-pub fn record_compiler(duration: Duration, output: &Path) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let source = dir.path().join("load.cpp");
-    let text = "#include <functional>\n#include <iostream>\n#include <map>\n#include <regex>\n\
-        int main(int count, char **words) {\n    std::map<std::string, int> seen;\n    \
-        for (int at = 0; at < count; at++)\n        if (std::regex_search(words[at], std::regex(\"a+b\"))) \
-        seen[words[at]]++;\n    std::cout << seen.size();\n}\n";
-    fs::write(&source, text).expect("a source file");
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // Each compiles again and again until its guard is dropped.
-    let _load: Vec<_> = (0..cores)
-        .map(|core| {
-            let mut command = process::command("sh");
-            command.args(["-c", "while c++ -O2 -g -c \"$1\" -o \"$2\"; do :; done", "sh"]);
-            command.arg(&source).arg(dir.path().join(format!("{core}.o"))).stdout(Stdio::null());
-            process::Running::daemon("c++", &mut command, &dir.path().join("c++.log"))
-        })
-        .collect();
-    record_host(duration, output);
-}
-
-/// Records this host while PostgreSQL works on every core for `pgbench`: a service that does the same again
-/// and again, as most do, where each run of a compiler is another one.
-///
-/// # Panics
-/// When the recording fails (it needs root), or PostgreSQL is not installed.
-pub fn record_database(duration: Duration, output: &Path) {
-    let server = Postgres::start();
-    let pgbench = |options: &[&str]| {
-        let mut command = process::command(postgres::program("pgbench"));
-        command.args(options).arg(server.url()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let filled = pgbench(&["--initialize", "--scale=5"]).status();
-    assert!(filled.expect("pgbench runs").success(), "pgbench cannot fill a database");
-    let logs = tempfile::tempdir().expect("a temporary folder");
-    let clients = &["--client=4", "--jobs=1", "--time=3600"];
-    let _load = process::Running::daemon(
-        "pgbench",
-        &mut pgbench(clients),
-        &logs.path().join("pgbench.log"),
-    );
-    record_host(duration, output);
-}
-
-fn record_host(duration: Duration, output: &Path) {
-    let mut command = record::command(duration, output, &["--frequency", "997"]);
-    let output = process::run(&mut command, duration + Duration::from_secs(120));
-    assert!(output.status.success(), "record failed ({}):\n{}", output.status, output.stderr);
 }
 
 // === impl Captured ===

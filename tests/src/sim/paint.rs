@@ -263,7 +263,7 @@ impl Painter {
 
 /// CPU time of one sample, nanoseconds.
 fn period(plan: &Plan) -> u64 {
-    1_000_000_000 / u64::from(plan.config.frequency.max(1))
+    (1e9 / plan.config.frequency.max(1e-6)) as u64
 }
 
 /// A number of independent events, of which so many are expected: exact for few, normal for many.

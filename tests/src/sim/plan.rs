@@ -38,8 +38,8 @@ pub struct PlanConfig {
     pub zones: usize,
     /// CPUs of a host.
     pub cores: u32,
-    /// Samples per second and CPU.
-    pub frequency: u32,
+    /// Samples per second and CPU. Below 1 each stands for more than a second.
+    pub frequency: f64,
     /// What everything follows from.
     pub seed: u64,
 }
@@ -105,7 +105,7 @@ impl Default for PlanConfig {
             deploy_every: 24.0 * HOUR,
             zones: 3,
             cores: 16,
-            frequency: 19,
+            frequency: 19.0,
             seed: 1,
         }
     }
@@ -149,7 +149,7 @@ impl Plan {
 
     /// Samples that a pod is expected to have in a window of so many seconds.
     pub(super) fn expected(&self, host: &Host, placed: &Placed, at: i64, seconds: f64) -> f64 {
-        let rate = f64::from(self.config.cores) * f64::from(self.config.frequency);
+        let rate = f64::from(self.config.cores) * self.config.frequency;
         let hours = at as f64 / 1e9 / HOUR;
         // People sleep: from half to one and a half of the average.
         let day = 1.0 + 0.5 * ((hours - 14.0) / 24.0 * std::f64::consts::TAU).cos();

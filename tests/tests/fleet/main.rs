@@ -1,5 +1,6 @@
 //! Several collectors, the servers they share, and many agents at once.
 
+mod balanced;
 mod books;
 mod crash;
 mod servers;

@@ -92,6 +92,28 @@ impl Stack {
         self.slots.iter().map(|slot| format!("http://127.0.0.1:{}", slot.port)).collect()
     }
 
+    /// Ports of all collectors.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.slots.iter().map(|slot| slot.port).collect()
+    }
+
+    /// How many agents each collector has.
+    pub(crate) fn agents(&self) -> Vec<u64> {
+        (0..self.slots.len()).map(|slot| self.metric(slot, "fleetprof_collector_streams")).collect()
+    }
+
+    /// Names of the functions that a collector has seen since then.
+    pub(crate) fn functions(&self, number: usize, from_unix_nanos: i64) -> Vec<String> {
+        let query = fleetprof_proto::v1::Query {
+            start_unix_nanos: from_unix_nanos,
+            end_unix_nanos: machine::unix_nanos(),
+            selector: String::new(),
+        };
+        let answer = Grpc::connect(self.slots[number].port).top(query);
+        let functions = answer.expect("the collector answers").functions;
+        functions.into_iter().map(|function| function.function).collect()
+    }
+
     /// How many collectors there are.
     pub(crate) fn collectors(&self) -> usize {
         self.slots.len()

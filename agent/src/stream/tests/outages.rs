@@ -43,6 +43,27 @@ async fn a_collector_killed_again_and_again_loses_and_repeats_nothing() {
     assert_eq!(collector.stored_samples(), taken);
 }
 
+/// Check that connections are renewed now and then, that nothing is lost or sent twice by that, and that it
+/// is no fault.
+#[tokio::test]
+async fn old_connections_are_renewed() {
+    let collector = Collector::start();
+    let brief = |config: &mut DeliveryConfig| {
+        config.tuning.connection_age = Duration::from_millis(20);
+    };
+    let mut agent = Agent::start_with(TempDir::new().unwrap(), collector.address, brief);
+    let mut taken = 0;
+    while agent.handle.status().connections_total < 5 {
+        agent.submit(3, 200);
+        taken += 3;
+        agent.until_delivered(taken).await;
+    }
+    let status = agent.handle.status();
+    assert_eq!((status.connection_faults_total, status.batches_duplicate_total), (0, 0));
+    assert_eq!(status.batches_sent_total, taken / 3);
+    assert_eq!(collector.stored_samples(), taken);
+}
+
 /// Check that no mixture of misbehaviour loses or repeats a sample, and that all of it ends.
 #[tokio::test]
 async fn chaos_loses_and_repeats_nothing() {

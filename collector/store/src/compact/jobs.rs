@@ -195,7 +195,7 @@ fn groups(rows: &[&FileRow], most: u64) -> Vec<Vec<FileRow>> {
 
 impl Default for MergeLimits {
     fn default() -> Self {
-        Self { grace: 2 * MINUTE, delay: 5 * MINUTE, files: 16, rows: 300_000 }
+        Self { grace: 2 * MINUTE, delay: 5 * MINUTE, files: 16, rows: 150_000 }
     }
 }
 

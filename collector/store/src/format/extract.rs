@@ -20,7 +20,7 @@ use super::{
     FormatError,
     read::file::File,
     schema::{self, SAMPLES, STACKS},
-    write::{FileWriter, samples, stacks},
+    write::{FileWriter, Layout, samples, stacks},
 };
 use crate::catalog::FileId;
 
@@ -64,12 +64,12 @@ fn copy(
         );
         Ok(wanted)
     };
-    let new_samples = rewrite(id, &samples, &samples::DELTA, of_service)?;
+    let new_samples = rewrite(id, &samples, &samples::LAYOUT, of_service)?;
     let is_needed = |rows: &RecordBatch| {
         let ids = longs(&stacks, rows, "stack_id")?;
         Ok(ids.values().iter().map(|id| Some(needed.contains(id))).collect())
     };
-    let new_stacks = rewrite(id, &stacks, &stacks::DELTA, is_needed)?;
+    let new_stacks = rewrite(id, &stacks, &stacks::LAYOUT, is_needed)?;
     Ok((new_samples, new_stacks))
 }
 
@@ -77,11 +77,11 @@ fn copy(
 fn rewrite(
     id: FileId,
     from: &File,
-    delta: &[&str],
+    layout: &Layout<'_>,
     mut wanted: impl FnMut(&RecordBatch) -> Result<BooleanArray, FormatError>,
 ) -> Result<Bytes, FormatError> {
     let schema = from.schema();
-    let mut to = FileWriter::new(id, schema, delta)?;
+    let mut to = FileWriter::new(id, schema, layout)?;
     for group in 0..from.groups() {
         let names = schema.fields().iter().map(|field| field.name().as_str());
         for rows in from.batches(group, names)? {

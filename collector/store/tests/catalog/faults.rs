@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -90,18 +90,19 @@ async fn a_change_that_is_dropped_leaves_no_trace_and_no_lock(place: Place) {
 /// done, and that those who try again until they are answered have every batch there once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_server_loses_nothing_and_doubles_nothing() {
-    const INSTANCES: u64 = 6;
+    const INSTANCES: usize = 6;
     const KILLS: u64 = 2;
     let server = Postgres::start();
     let catalog = Catalog::open(&server.database()).await.expect("opens");
     let stop = Arc::new(AtomicBool::new(false));
+    let sent: Arc<[AtomicU64]> = (0..INSTANCES).map(|_| AtomicU64::new(0)).collect();
     let mut tasks = JoinSet::new();
-    for _ in 0..INSTANCES {
-        let (catalog, stop) = (catalog.clone(), stop.clone());
-        tasks.spawn(async move { send_until(&catalog, &stop).await });
+    for number in 0..INSTANCES {
+        let (catalog, stop, sent) = (catalog.clone(), stop.clone(), sent.clone());
+        tasks.spawn(async move { send_until(&catalog, &stop, &sent[number]).await });
     }
     for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        all_go_on(&sent).await;
         server.kill();
         let before = Instant::now();
         let error = catalog.check().await.expect_err("is away").to_string();
@@ -109,20 +110,29 @@ async fn a_killed_server_loses_nothing_and_doubles_nothing() {
         assert!(error.contains("postgres://fleetprof@localhost/test0"), "{error}");
         server.restart();
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    all_go_on(&sent).await;
     catalog.check().await.expect("is back");
     stop.store(true, Ordering::Relaxed);
-    let sent = tasks.join_all().await;
-    assert!(sent.iter().all(|batches| *batches > KILLS), "all went on after each: {sent:?}");
-    let batches: u64 = sent.iter().sum();
+    tasks.join_all().await;
+    let batches: u64 = sent.iter().map(|sent| sent.load(Ordering::Relaxed)).sum();
     let status = catalog.status().await.expect("reads");
     assert_eq!((status.files, status.batches, status.samples), (batches, batches, 10 * batches));
     assert_eq!(live(&catalog, Level::Fine).await.len() as u64, batches);
 }
 
-/// Sends one batch after the other, each until it is answered; gives how many. The catalog tries again by
+/// Waits until everybody has sent something more.
+async fn all_go_on(sent: &[AtomicU64]) {
+    let now = || sent.iter().map(|sent| sent.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let (before, began) = (now(), Instant::now());
+    while now().iter().zip(&before).any(|(now, before)| now <= before) {
+        assert!(began.elapsed() < Duration::from_secs(60), "stuck: {before:?}, {:?}", now());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends one batch after the other, each until it is answered, and counts them. The catalog tries again by
 /// itself what was surely not done; the rest comes back as an error, and a batch as a duplicate.
-async fn send_until(catalog: &Catalog, stop: &AtomicBool) -> u64 {
+async fn send_until(catalog: &Catalog, stop: &AtomicBool, sent: &AtomicU64) {
     let (instance, mut sequence) = (InstanceId::random(), 0);
     while !stop.load(Ordering::Relaxed) {
         sequence += 1;
@@ -139,8 +149,8 @@ async fn send_until(catalog: &Catalog, stop: &AtomicBool) -> u64 {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        sent.store(sequence, Ordering::Relaxed);
     }
-    sequence
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! A whole fleet at one collector: what it takes in, what that costs on disk, and how fast it answers.
 //!
 //! The agents are simulated ([`fleetprof_tests::sim`]): they replay real captured stacks through the real
-//! wire. Without `--capture` the stacks are those of PostgreSQL and of this host's C++ compiler, which does
-//! something else all the time: hardly two of its samples have the same stack.
+//! wire. Without `--capture` the stacks are those of some real services on this host.
 
 mod history;
 mod ingest;
@@ -19,7 +18,7 @@ use fleetprof_tests::{
     machine,
     sim::{
         self, Config, Fleet, Frames, Library, Pace, Plan, PlanConfig, read_captures,
-        record_compiler, record_database,
+        record_services,
     },
 };
 use tokio::runtime::Runtime;
@@ -33,8 +32,8 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// How long the compiler is recorded.
-const RECORD: Duration = Duration::from_secs(20);
+/// How long services are recorded.
+const RECORD: Duration = Duration::from_secs(60);
 /// How long the last batches may take.
 const DRAIN: Duration = Duration::from_secs(120);
 
@@ -43,10 +42,9 @@ pub(crate) fn library(captures: &[PathBuf]) -> Arc<Library> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut files = captures.to_vec();
     if files.is_empty() {
-        eprintln!("recording this host's C++ compiler, then PostgreSQL, for {RECORD:?} each");
-        files = ["compiler", "database"].map(|name| dir.path().join(name)).to_vec();
-        record_compiler(RECORD, &files[0]);
-        record_database(RECORD, &files[1]);
+        eprintln!("recording PostgreSQL, SeaweedFS, DuckDB and the C++ compiler for {RECORD:?}");
+        files = vec![dir.path().join("services")];
+        record_services(RECORD, &files[0]);
     }
     let library = Library::new(&read_captures(&files).expect("captures"), Frames::Addresses);
     for (program, stacks) in library.programs() {

@@ -48,7 +48,8 @@ struct Args {
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
     /// Stacks for the simulated fleet (parts `fleet`, `storage`, `history`): a pprof file that
-    /// `fleetprof-agent record` wrote (repeatable) [default: this host's C++ compiler and PostgreSQL are recorded]
+    /// `fleetprof-agent record` wrote (repeatable) [default: PostgreSQL,
+    /// SeaweedFS, DuckDB and the C++ compiler are recorded]
     #[arg(long = "capture", value_name = "FILE")]
     captures: Vec<PathBuf>,
     #[command(flatten)]

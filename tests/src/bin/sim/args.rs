@@ -129,7 +129,7 @@ impl Args {
             deploy_every: self.deploy_every.as_secs_f64().max(1.0),
             zones: self.zones,
             cores: self.cores,
-            frequency: self.hz,
+            frequency: f64::from(self.hz),
             seed: self.seed,
         }
     }

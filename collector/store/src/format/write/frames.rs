@@ -102,9 +102,14 @@ impl Frames {
         &self.cells[frame]
     }
 
-    /// The names of what was inlined at a frame, outermost first.
-    pub(super) fn inlined(&self, cells: &Cells) -> &[Source] {
-        &self.inlined[cells.inlined.clone()]
+    /// The names of a row of a frame: 0 is its own, the further ones are of what was inlined there, outermost
+    /// first.
+    pub(super) fn source(&self, frame: usize, row: u32) -> &Source {
+        let cells = &self.cells[frame];
+        match row.checked_sub(1) {
+            None => &cells.source,
+            Some(number) => &self.inlined[cells.inlined.clone()][number as usize],
+        }
     }
 
     /// How many rows a frame has.

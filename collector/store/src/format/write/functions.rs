@@ -11,7 +11,7 @@ use arrow_array::{
 use arrow_buffer::OffsetBuffer;
 use fleetprof_proto::symbol::Reason;
 
-use super::FileWriter;
+use super::{FileWriter, Layout};
 use crate::{
     catalog::FileId,
     format::{
@@ -31,7 +31,7 @@ const GROUP_ROWS: usize = 8 << 10;
 /// # Errors
 /// When a number has no place in it.
 pub fn encode_functions(id: FileId, table: FunctionTable) -> Result<EncodedFunctions, FormatError> {
-    let mut file = FileWriter::new(id, &schema::functions(), &[])?;
+    let mut file = FileWriter::new(id, &schema::functions(), &Layout::default())?;
     let (keys, origins, rows) = table.into_rows();
     // Of each key.
     let ids: Vec<i64> = keys.iter().map(|key| key.id().0).collect();

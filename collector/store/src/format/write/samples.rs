@@ -8,7 +8,7 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use bytes::Bytes;
 
-use super::FileWriter;
+use super::{FileWriter, Layout};
 use crate::{
     catalog::FileId,
     format::{
@@ -20,12 +20,13 @@ use crate::{
     table::{Row, Table},
 };
 
-/// Columns of which rows that follow each other have values that do so, too.
-pub(in crate::format) const DELTA: [&str; 1] = ["stack_id"];
+/// Rows that follow each other are of one file, mostly of the same time, and have stacks that follow each other.
+pub(in crate::format) const LAYOUT: Layout<'_> =
+    Layout { delta: &["file_id", "start", "end", "stack_id"], unbounded: &[] };
 
 /// Writes the samples.
 pub(super) fn write(id: FileId, table: &Table, plan: &Plan<'_>) -> Result<Bytes, FormatError> {
-    let mut file = FileWriter::new(id, &schema::samples(), &DELTA)?;
+    let mut file = FileWriter::new(id, &schema::samples(), &LAYOUT)?;
     let numbers = Numbers::new(&plan.labels);
     for group in groups(plan.services.iter().map(|service| service.rows.clone()), |_| 1) {
         let columns = Group { id, table, rows: &plan.rows[group], numbers: &numbers }.columns()?;

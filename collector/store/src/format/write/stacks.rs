@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef,
-    builder::{BooleanBuilder, Int32Builder, Int64Builder},
+    Array as _, ArrayRef, ArrowPrimitiveType, BooleanArray, Int32Array, Int64Array, PrimitiveArray,
+    types::Int64Type,
 };
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use bytes::Bytes;
 use fleetprof_proto::batch::Batch;
 
 use super::{
-    FileWriter,
-    frames::{Cells, Columns, Frames, Source},
+    FileWriter, Layout,
+    frames::Frames,
 };
 use crate::{
     catalog::FileId,
@@ -23,8 +24,22 @@ use crate::{
     },
 };
 
-/// Columns of which rows that follow each other have values that do so, too.
-pub(in crate::format) const DELTA: [&str; 2] = ["stack_id", "depth"];
+/// Rows that follow each other have stacks and depths that do so, too.
+pub(in crate::format) const LAYOUT: Layout<'_> = Layout {
+    delta: &["file_id", "stack_id", "depth"],
+    unbounded: &[
+        "depth",
+        "function",
+        "system_name",
+        "file",
+        "line",
+        "inlined",
+        "module",
+        "kind",
+        "build_id",
+        "reason",
+    ],
+};
 
 /// Writes the stacks.
 pub(super) fn write(
@@ -33,19 +48,19 @@ pub(super) fn write(
     plan: &Plan<'_>,
     names: Option<&dyn Names>,
 ) -> Result<Bytes, FormatError> {
-    let mut file = FileWriter::new(id, &schema::stacks(), &DELTA)?;
+    let mut file = FileWriter::new(id, &schema::stacks(), &LAYOUT)?;
     let frames = Frames::new(code, plan, names);
     let sizes = sizes(code, &frames);
     let sections = plan.services.iter().map(|service| service.stacks.clone());
     let mut path = Vec::new();
     for group in groups(sections, |stack| sizes[plan.stacks[stack] as usize]) {
-        let mut rows = Rows::default();
+        let mut rows = Rows::new(id.number(), &frames);
         for stack in group {
             path.clear();
-            path.extend(code.stack_frames(plan.stacks[stack] as usize));
-            rows.stack(id.number(), stack as i64 + 1, &path, &frames);
+            path.extend(code.stack_frames(plan.stacks[stack] as usize).map(index));
+            rows.stack(stack as i64 + 1, &path);
         }
-        file.group(rows.finish(&frames.texts)?)?;
+        file.group(rows.finish()?)?;
     }
     file.finish()
 }
@@ -62,67 +77,91 @@ fn sizes(code: &Batch, frames: &Frames) -> Vec<usize> {
     sizes
 }
 
-/// The columns while rows are added.
-#[derive(Default)]
-struct Rows {
-    file_id: Int64Builder,
-    stack_id: Int64Builder,
-    depth: Int32Builder,
-    line: Int32Builder,
-    inlined: BooleanBuilder,
-    offset: Int64Builder,
-    texts: Columns<Int32Builder>,
+/// The rows of a row group.
+struct Rows<'a> {
+    file: i64,
+    frames: &'a Frames,
+    stack_ids: Vec<i64>,
+    depths: Vec<i32>,
+    /// Which frame each is of, and of what was inlined there: 0 for the frame itself, else counted from 1.
+    places: Vec<(u32, u32)>,
 }
 
 // === impl Rows ===
 
-impl Rows {
+impl<'a> Rows<'a> {
+    fn new(file: i64, frames: &'a Frames) -> Self {
+        Self { file, frames, stack_ids: vec![], depths: vec![], places: vec![] }
+    }
+
     /// Adds the frames of a stack, innermost first.
-    fn stack(&mut self, file: i64, id: i64, path: &[usize], frames: &Frames) {
-        let mut depth = 0;
+    fn stack(&mut self, id: i64, path: &[u32]) {
+        let before = self.places.len();
         for frame in path.iter().rev() {
-            let cells = frames.cells(*frame);
-            let inlined = frames.inlined(cells).iter().map(|source| (source, true));
-            for (source, is_inlined) in std::iter::once((&cells.source, false)).chain(inlined) {
-                self.file_id.append_value(file);
-                self.stack_id.append_value(id);
-                self.depth.append_value(depth);
-                self.inlined.append_value(is_inlined);
-                self.cells(cells, source);
-                depth += 1;
+            match self.frames.rows(*frame as usize) {
+                1 => self.places.push((*frame, 0)),
+                rows => self.places.extend((0..rows).map(|row| (*frame, index(row)))),
             }
         }
+        let rows = self.places.len() - before;
+        self.stack_ids.extend(std::iter::repeat_n(id, rows));
+        self.depths.extend(0..index(rows).cast_signed());
     }
 
-    fn cells(&mut self, cells: &Cells, source: &Source) {
-        let texts = &mut self.texts;
-        texts.function.append_option(source.function);
-        texts.system_name.append_option(source.system_name);
-        texts.file.append_option(source.file);
-        self.line.append_option(source.line);
-        texts.module.append_option(cells.object.module);
-        texts.kind.append_value(cells.object.kind);
-        texts.build_id.append_option(cells.object.build_id);
-        self.offset.append_option(cells.offset);
-        texts.reason.append_option(cells.reason);
-    }
-
-    fn finish(mut self, texts: &Columns<Texts>) -> Result<Vec<ArrayRef>, FormatError> {
-        let numbers = &mut self.texts;
+    fn finish(self) -> Result<Vec<ArrayRef>, FormatError> {
+        let count = self.places.len();
+        let Self { file, frames, stack_ids, depths, places } = self;
+        let texts = &frames.texts;
+        let source = |(frame, inlined): (u32, u32)| frames.source(frame as usize, inlined);
+        let cells = |(frame, _): (u32, u32)| frames.cells(frame as usize);
+        let text = |of: &Texts, number: &dyn Fn((u32, u32)) -> Option<i32>| {
+            // Files of what has just come have no names.
+            let is_empty = of.is_empty();
+            let numbers =
+                if is_empty { Int32Array::new_null(count) } else { numbers(&places, number) };
+            column(numbers, of)
+        };
+        let is_inlined = BooleanBuffer::collect_bool(count, |row| places[row].1 > 0);
+        let lines = match texts.function.is_empty() {
+            true => Int32Array::new_null(count),
+            false => numbers(&places, |place| source(place).line),
+        };
         Ok(vec![
-            Arc::new(self.file_id.finish()),
-            Arc::new(self.stack_id.finish()),
-            Arc::new(self.depth.finish()),
-            column(numbers.function.finish(), &texts.function)?,
-            column(numbers.system_name.finish(), &texts.system_name)?,
-            column(numbers.file.finish(), &texts.file)?,
-            Arc::new(self.line.finish()),
-            Arc::new(self.inlined.finish()),
-            column(numbers.module.finish(), &texts.module)?,
-            column(numbers.kind.finish(), &texts.kind)?,
-            column(numbers.build_id.finish(), &texts.build_id)?,
-            Arc::new(self.offset.finish()),
-            column(numbers.reason.finish(), &texts.reason)?,
+            Arc::new(Int64Array::from(vec![file; count])),
+            Arc::new(Int64Array::from(stack_ids)),
+            Arc::new(Int32Array::from(depths)),
+            text(&texts.function, &|place| source(place).function)?,
+            text(&texts.system_name, &|place| source(place).system_name)?,
+            text(&texts.file, &|place| source(place).file)?,
+            Arc::new(lines),
+            Arc::new(BooleanArray::new(is_inlined, None)),
+            text(&texts.module, &|place| cells(place).object.module)?,
+            text(&texts.kind, &|place| Some(cells(place).object.kind))?,
+            text(&texts.build_id, &|place| cells(place).object.build_id)?,
+            Arc::new(numbers::<Int64Type>(&places, |place| cells(place).offset)),
+            text(&texts.reason, &|place| cells(place).reason)?,
         ])
     }
+}
+
+/// A column that may have nulls.
+fn numbers<T: ArrowPrimitiveType>(
+    places: &[(u32, u32)],
+    number: impl Fn((u32, u32)) -> Option<T::Native>,
+) -> PrimitiveArray<T> {
+    let mut has_nulls = false;
+    let mut get = |place: &(u32, u32)| {
+        let number = number(*place);
+        has_nulls |= number.is_none();
+        number.unwrap_or_default()
+    };
+    let numbers: Vec<T::Native> = places.iter().map(&mut get).collect();
+    let is_there = |row: usize| number(places[row]).is_some();
+    let nulls = has_nulls.then(|| BooleanBuffer::collect_bool(places.len(), is_there));
+    PrimitiveArray::new(numbers.into(), nulls.map(NullBuffer::new))
+}
+
+/// A row of a batch, or one of a row group: those are numbered by 32 bits.
+fn index(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }

@@ -22,6 +22,10 @@ use crate::report::{Report, quantile};
 /// Questions per kind.
 const QUESTIONS: usize = 20;
 
+/// Samples per second and CPU of all hours but the last, and of the last: at 19 Hz a month would take days to
+/// make here, and mostly raise the numbers in the rows.
+const HZ: [f64; 2] = [0.005, 1.0];
+
 /// How large the history is.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct History {
@@ -67,35 +71,34 @@ fn fill(report: &mut Report, collector: &mut Collector, library: &Arc<Library>, 
         hosts: history.history_hosts,
         services: history.history_services,
         roles: history.history_services * 2,
-        // As many samples as a minute of 16 CPUs: an hour of them would only raise the numbers in the rows.
-        cores: 1,
-        frequency: 1,
+        frequency: HZ[0],
         deploy_every: 7.0 * 24.0 * 3600.0,
         ..PlanConfig::default()
     };
+    let last = PlanConfig { frequency: HZ[1], ..plan.clone() };
+    let old = Past {
+        from: recent / HOUR * HOUR - history.history_days * DAY,
+        until: recent,
+        window: Duration::from_secs(3600),
+        reuse: 10,
+    };
+    let new = Past { from: recent, until: now, window: Duration::from_secs(60), reuse: 10 };
     let started = Instant::now();
-    let parts = [
-        Past {
-            from: recent / HOUR * HOUR - history.history_days * DAY,
-            until: recent,
-            window: Duration::from_secs(3600),
-            reuse: 10,
-        },
-        Past { from: recent, until: now, window: Duration::from_secs(60), reuse: 10 },
-    ];
-    let told = parts.map(|past| backfill(collector, library, plan.clone(), past));
+    let told = [(plan, old), (last, new)].map(|(plan, past)| backfill(collector, library, plan, past));
     let batches: u64 = told.iter().map(|told| told.batches).sum();
     let stacks = told[0].distinct_stacks.0;
     eprintln!("history: {batches} batches after {:.0} s", started.elapsed().as_secs_f64());
     report.note(format!(
         "history: {batches} batches of {:.0} M samples in {:.0} s, {stacks:.0} distinct stacks per host and \
-         window; an hour has as many samples as a minute of 16 CPUs.",
+         window; {} Hz, in the last hour {} Hz.",
         told.iter().map(|told| told.acknowledged().samples as f64).sum::<f64>() / 1e6,
         started.elapsed().as_secs_f64(),
+        HZ[0],
+        HZ[1],
     ));
     // The last hours and the day at hand are not over, so they are not there yet.
-    let old = (machine::unix_nanos() / DAY * DAY - parts[0].from) as f64;
-    let share = (old / (now - parts[0].from) as f64).min(1.0);
+    let over = (machine::unix_nanos() / DAY * DAY - old.from) as f64;
+    let share = (over / (old.until - old.from) as f64).min(1.0);
     wait_merged(collector, 0.95 * share * told[0].acknowledged().samples as f64);
 }
 
