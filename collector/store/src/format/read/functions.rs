@@ -1,5 +1,6 @@
 //! Reads parts of a functions file. No I/O: asks for byte ranges, and is given them.
 
+mod audit;
 mod rows;
 
 use std::ops::Range;
