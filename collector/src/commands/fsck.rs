@@ -60,9 +60,10 @@ fn table(found: &Fsck, args: &FsckArgs, styled: bool) -> String {
     let read = if args.fast { "listed" } else { "read" };
     let _ = writeln!(
         text,
-        "{all} findings; {} pairs of files ({}) {read}, {} sums of levels compared",
+        "{all} findings; {} pairs of files ({}) and {} functions files {read}, {} sums of levels compared",
         found.pairs,
         size(found.bytes),
+        found.functions,
         found.compared
     );
     let _ = writeln!(

@@ -6,6 +6,8 @@
 //! checksum, see [`seal`].
 
 mod extract;
+#[doc(hidden)]
+pub mod fuzz;
 mod numbers;
 mod order;
 mod read;

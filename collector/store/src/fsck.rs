@@ -2,8 +2,9 @@
 //!
 //! Collectors may run meanwhile. What looks wrong is looked up in the catalog once more: a file that was
 //! replaced or has expired since is no finding. Nothing is ever deleted. Memory: some thousand rows, eight
-//! pairs of files, and for a fast check some 50 bytes for each file.
+//! pairs of files or two functions files, and for a fast check some 50 bytes for each file.
 
+mod functions;
 mod levels;
 mod listing;
 mod pairs;
@@ -28,7 +29,8 @@ const MAX_LISTED: usize = 10_000;
 pub struct FsckOptions {
     /// Only whether files are there and have their sizes, by listing them.
     pub fast: bool,
-    /// Quarantine what is damaged, and end the quarantine of what is whole.
+    /// Quarantine what is damaged, and end the quarantine of what is whole; give up functions files that are
+    /// damaged or lost.
     pub repair: bool,
     /// How old files that nobody knows must be: younger ones may be about to be committed.
     pub orphan_age: Duration,
@@ -54,6 +56,8 @@ pub enum FindingKind {
     Orphan,
     /// Two levels do not hold the same samples.
     Levels,
+    /// A pair names a functions file that the catalog does not have.
+    Dangling,
 }
 
 /// Something that is wrong.
@@ -63,13 +67,14 @@ pub struct Finding {
     pub kind: FindingKind,
     /// Which file, below the root of the store, or which hour or day of which service.
     pub place: String,
-    /// The pair of files, if it is one.
+    /// The pair of files or the functions file, if it is one.
     pub id: Option<String>,
     /// In words.
     pub what: String,
     /// Whether the pair was quarantined when it was looked at; queries do not read it then.
     pub quarantined: bool,
-    /// Whether it was put in order: quarantined, or healed.
+    /// Whether it was put in order: quarantined, healed, or, for a functions file, given up, so that the pairs
+    /// themselves are read until another one is made.
     pub repaired: bool,
     /// Age of a file that nobody knows, seconds.
     pub age_seconds: Option<u64>,
@@ -82,6 +87,8 @@ pub struct Fsck {
     pub pairs: u64,
     /// Their size.
     pub bytes: u64,
+    /// Functions files looked at.
+    pub functions: u64,
     /// Hours or days of a service of which two levels were compared.
     pub compared: u64,
     /// Of which they could not be, because the finer one may have expired in part.
@@ -123,6 +130,7 @@ impl ProfileStore {
         let mut sizes = options.fast.then(Sizes::default);
         self.check_listing(options, sizes.as_mut(), &mut found).await?;
         self.check_pairs(options, sizes.as_ref(), &mut found, &progress).await?;
+        self.check_functions(options, sizes.as_ref(), &mut found).await?;
         self.check_levels(&mut found).await?;
         found.findings.sort_by(|a, b| (a.kind, &a.place).cmp(&(b.kind, &b.place)));
         Ok(found)
@@ -159,6 +167,7 @@ impl FindingKind {
             Self::Whole => "whole",
             Self::Orphan => "orphan",
             Self::Levels => "levels",
+            Self::Dangling => "dangling",
         }
     }
 }

@@ -42,6 +42,8 @@ pub use export::{
     ExportError, ExportLevel, ExportWish, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestBlob,
     ManifestError, ManifestFile, ManifestService,
 };
+#[doc(hidden)]
+pub use format::fuzz;
 pub use format::{
     Encoded, EncodedFunctions, FORMAT, FileKind, FormatError, FunctionsFile, Names, Part, Reader,
     Wanted, columns, decode, encode, encode_functions, stored_window,

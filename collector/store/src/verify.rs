@@ -1,4 +1,4 @@
-//! Whether a pair of files is what is said of it.
+//! Whether a pair of files, or a functions file, is what is said of it.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 use fleetprof_proto::{labels::SERVICE, time_range::format_instant};
 
 use crate::{
-    catalog::{NewFile, ServiceSum},
-    format::{FormatError, Reader, Wanted},
+    catalog::{FileRow, FunctionFile, NewFile, ServiceSum},
+    format::{FormatError, FunctionsFile, Reader, Wanted},
     level::Level,
     spans,
     table::{Table, TableBuilder},
 };
 
-/// Why a pair of files is not what is said of it.
+/// Why a file is not what is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// It cannot be read.
@@ -48,6 +48,46 @@ pub(crate) fn verify(
         Err(error) => return Err(error),
     };
     Ok(compare(file, &table).err().map(Wrong::Contents))
+}
+
+/// Reads a functions file as a whole and compares it with what is said of it, and of the pairs that name it:
+/// each sample is in one function itself.
+///
+/// # Errors
+/// When it was written by a newer version.
+pub(crate) fn verify_functions(
+    file: &FunctionFile,
+    pairs: &[FileRow],
+    bytes: &Bytes,
+) -> Result<Option<Wrong>, FormatError> {
+    let start = bytes.len().saturating_sub(usize::try_from(file.end).unwrap_or(usize::MAX));
+    let read = || {
+        let mut open = FunctionsFile::open(&bytes[start..], bytes.len() as u64)?;
+        Ok((open.id(), open.audit(bytes)?))
+    };
+    let (id, sums) = match read() {
+        Ok(read) => read,
+        Err(FormatError::Damaged { file, what }) => {
+            return Ok(Some(Wrong::Undecodable(format!("{file}: {what}"))));
+        }
+        Err(error) => return Err(error),
+    };
+    if id != file.id {
+        return Ok(Some(Wrong::Contents(format!("it is the functions file {id}"))));
+    }
+    for FileRow { file: pair, .. } in pairs {
+        let said = pair.services.iter().fold((0_u64, 0_u64), |sum, of| {
+            (sum.0.saturating_add(of.samples), sum.1.saturating_add(of.nanos))
+        });
+        let has = sums.get(&pair.id).copied().unwrap_or_default();
+        if has != said {
+            return Ok(Some(Wrong::Contents(format!(
+                "of the pair {} it has {} samples and {} ns of CPU, the pair has {} and {}",
+                pair.id, has.0, has.1, said.0, said.1
+            ))));
+        }
+    }
+    Ok(None)
 }
 
 /// All of a pair.

@@ -14,5 +14,6 @@ mod log;
 mod objects;
 mod pool;
 mod resume;
+mod sums;
 mod support;
 mod upgrade;

@@ -13,7 +13,7 @@ mod targets;
 
 pub use cursor::Cursor;
 
-use targets::{elf, fleet, host, stacks, symbols};
+use targets::{elf, fleet, host, stacks, stored, symbols};
 
 /// A way into a parser, and what one input may cost.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,9 @@ pub const TARGETS: &[Target] = &[
     Target::new("symbol-names", symbols::names),
     Target::new("symbol-conversion", symbols::conversion).bytes(64 << 10).heap_mib(256),
     Target::new("symbol-table", symbols::table).bytes(64 << 10),
+    // What is in an object store that others can write to.
+    Target::new("stored-pair", stored::pair).bytes(32 << 10).heap_mib(256),
+    Target::new("stored-functions", stored::functions).bytes(32 << 10).heap_mib(256),
 ];
 
 // === impl Target ===

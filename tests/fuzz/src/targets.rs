@@ -4,4 +4,5 @@ pub(crate) mod elf;
 pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod stacks;
+pub(crate) mod stored;
 pub(crate) mod symbols;

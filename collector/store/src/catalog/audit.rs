@@ -3,7 +3,8 @@
 use sqlx::Row as _;
 
 use super::{
-    Catalog, CatalogError, FileId, FileRow, files,
+    Catalog, CatalogError, FileId, FileRow, FunctionFile, files,
+    functions::rows,
     number::column,
     sql::{MAX_PARAMETERS, Statement},
 };
@@ -26,6 +27,18 @@ pub struct BucketSum {
     pub nanos: u64,
     /// Earliest end of the data of one of the files, Unix nanoseconds: age removes files in this order.
     pub first_end: i64,
+}
+
+/// A live pair that names a functions file which the catalog does not have: its samples are read, and nobody
+/// makes another functions file for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dangling {
+    /// The pair.
+    pub(crate) pair: FileId,
+    /// Its samples file.
+    pub(crate) path: String,
+    /// What it names.
+    pub(crate) functions: FileId,
 }
 
 /// For messages.
@@ -64,6 +77,45 @@ impl Catalog {
             found.extend(files::read(&self.database, ACTION, statement).await?);
         }
         Ok(found)
+    }
+
+    /// Live functions files by id, those after `after`, no more than `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn functions_page(
+        &self,
+        after: Option<FileId>,
+        limit: u32,
+    ) -> Result<Vec<FunctionFile>, CatalogError> {
+        let after = after.map_or(0, FileId::number);
+        rows::page(&self.database, ACTION, after, limit).await
+    }
+
+    /// Those of these functions files that are live, or those that are retired.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn find_functions(
+        &self,
+        ids: &[FileId],
+        retired: bool,
+    ) -> Result<Vec<FunctionFile>, CatalogError> {
+        rows::find(&self.database, ACTION, ids, retired).await
+    }
+
+    /// Live pairs that name a functions file which is not there, by id, those after `after`, no more than
+    /// `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn dangling(
+        &self,
+        after: Option<FileId>,
+        limit: u32,
+    ) -> Result<Vec<Dangling>, CatalogError> {
+        let after = after.map_or(0, FileId::number);
+        rows::dangling(&self.database, ACTION, after, limit).await
     }
 
     /// The days that have live files, in order.

@@ -64,7 +64,7 @@ pub(super) fn check(file: &[u8]) -> Result<(), &'static str> {
 }
 
 /// Where the footer begins: after the magic and at least `before` more bytes.
-fn footer_start(file: &[u8], before: usize) -> Option<usize> {
+pub(super) fn footer_start(file: &[u8], before: usize) -> Option<usize> {
     let (rest, tail) = file.split_at_checked(file.len().checked_sub(TAIL)?)?;
     let (length, magic) = tail.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::{Finding, Fsck, FsckOptions};
 use crate::{
     blobs::Listed,
-    catalog::{FileId, FileRow},
+    catalog::FileId,
     error::StoreError,
     functions::FUNCTIONS,
     level::Level,
@@ -54,8 +54,8 @@ impl ProfileStore {
         found: &mut Fsck,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        for level in Level::ALL {
-            let mut chunks = self.blobs.listing(level.as_str()).chunks(STEP);
+        for place in Level::ALL.map(Level::as_str).into_iter().chain([FUNCTIONS]) {
+            let mut chunks = self.blobs.listing(place).chunks(STEP);
             while let Some(chunk) = chunks.next().await {
                 let chunk: Vec<Listed> = chunk.into_iter().collect::<Result<_, _>>()?;
                 if let Some(sizes) = &mut sizes {
@@ -65,9 +65,9 @@ impl ProfileStore {
                     chunk.iter().filter_map(|file| id_of(&file.path)).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                let live = paths(self.catalog.find(&ids, false).await?);
+                let live = self.paths(place, &ids, false).await?;
                 // After the live ones: what is retired in between is found here.
-                let retired = paths(self.catalog.find(&ids, true).await?);
+                let retired = self.paths(place, &ids, true).await?;
                 for file in chunk {
                     if live.contains(&file.path) {
                         continue;
@@ -85,23 +85,33 @@ impl ProfileStore {
                 }
             }
         }
-        for place in [FUNCTIONS, SYMBOLS] {
-            self.check_derived(place, options, found).await?;
-        }
-        Ok(())
+        self.check_symbols(options, found).await
     }
 
-    /// Finds functions files or symbol tables that nobody knows. A known one that is damaged or gone costs
-    /// nothing but work: queries read the pairs that a functions file stands for, and what is needed is
-    /// made again.
-    async fn check_derived(
+    /// Where the catalog has these files, of pairs or of functions.
+    async fn paths(
         &self,
         place: &str,
+        ids: &[FileId],
+        retired: bool,
+    ) -> Result<HashSet<String>, StoreError> {
+        if place == FUNCTIONS {
+            let files = self.catalog.find_functions(ids, retired).await?;
+            return Ok(files.into_iter().map(|file| file.blob.path).collect());
+        }
+        let rows = self.catalog.find(ids, retired).await?;
+        Ok(rows.into_iter().flat_map(|row| [row.file.samples.path, row.file.stacks.path]).collect())
+    }
+
+    /// Finds symbol tables that nobody knows. A known one that is damaged or gone costs nothing but work: it
+    /// is made again.
+    async fn check_symbols(
+        &self,
         options: &FsckOptions,
         found: &mut Fsck,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let mut chunks = self.blobs.listing(place).chunks(STEP);
+        let mut chunks = self.blobs.listing(SYMBOLS).chunks(STEP);
         while let Some(chunk) = chunks.next().await {
             let chunk: Vec<Listed> = chunk.into_iter().collect::<Result<_, _>>()?;
             let ids: Vec<FileId> = chunk.iter().filter_map(|file| id_of(&file.path)).collect();
@@ -121,8 +131,4 @@ impl ProfileStore {
         }
         Ok(())
     }
-}
-
-fn paths(rows: Vec<FileRow>) -> HashSet<String> {
-    rows.into_iter().flat_map(|row| [row.file.samples.path, row.file.stacks.path]).collect()
 }

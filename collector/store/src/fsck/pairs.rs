@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress, listing::Sizes};
 use crate::{
     blobs::{BlobError, Damage},
-    catalog::{FileId, FileRow},
+    catalog::{Blob, FileId, FileRow},
     error::StoreError,
     store::ProfileStore,
     verify::{self, Wrong},
@@ -16,8 +16,8 @@ const PAGE: u32 = 500;
 /// Pairs that are read at a time.
 const PARALLEL: usize = 8;
 
-/// What is wrong with a pair.
-type Fault = Option<(FindingKind, String)>;
+/// What is wrong with a pair, or with a functions file.
+pub(super) type Fault = Option<(FindingKind, String)>;
 
 // === impl ProfileStore ===
 
@@ -53,7 +53,7 @@ impl ProfileStore {
         sizes: Option<&Sizes>,
     ) -> Result<(FileRow, Option<Finding>), StoreError> {
         let fault = match sizes {
-            Some(sizes) => self.look(&row, sizes).await?,
+            Some(sizes) => self.look(&[&row.file.samples, &row.file.stacks], sizes).await?,
             None => self.read_all(&row).await?,
         };
         let id = row.file.id;
@@ -84,8 +84,8 @@ impl ProfileStore {
     }
 
     /// By sizes alone. What was written after the listing is looked for by itself.
-    async fn look(&self, row: &FileRow, sizes: &Sizes) -> Result<Fault, StoreError> {
-        for blob in [&row.file.samples, &row.file.stacks] {
+    pub(super) async fn look(&self, blobs: &[&Blob], sizes: &Sizes) -> Result<Fault, StoreError> {
+        for blob in blobs {
             if sizes.of(&blob.path) == Some(blob.bytes) {
                 continue;
             }
@@ -108,21 +108,32 @@ impl ProfileStore {
         let both = tokio::try_join!(self.blobs.get(&file.samples), self.blobs.get(&file.stacks));
         let (samples, stacks) = match both {
             Ok(both) => both,
-            Err(BlobError::Damaged { path, damage, what, .. }) => {
-                let kind = match damage {
-                    Damage::Gone => FindingKind::Missing,
-                    Damage::Size => FindingKind::Size,
-                    Damage::Checksum => FindingKind::Checksum,
-                };
-                return Ok(Some((kind, format!("{path} {what}"))));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return unreadable(error),
         };
         let said = file.clone();
         let wrong = self.compute(move || verify::verify(&said, samples, stacks)).await??;
-        Ok(wrong.map(|wrong| match wrong {
-            Wrong::Undecodable(what) => (FindingKind::Undecodable, what),
-            Wrong::Contents(what) => (FindingKind::Contents, what),
-        }))
+        Ok(wrong.map(of_wrong))
+    }
+}
+
+/// What is wrong with a file that cannot be had.
+///
+/// # Errors
+/// When it is the store that fails.
+pub(super) fn unreadable(error: BlobError) -> Result<Fault, StoreError> {
+    let BlobError::Damaged { path, damage, what, .. } = error else { return Err(error.into()) };
+    let kind = match damage {
+        Damage::Gone => FindingKind::Missing,
+        Damage::Size => FindingKind::Size,
+        Damage::Checksum => FindingKind::Checksum,
+    };
+    Ok(Some((kind, format!("{path} {what}"))))
+}
+
+/// A file that is not what is said of it.
+pub(super) fn of_wrong(wrong: Wrong) -> (FindingKind, String) {
+    match wrong {
+        Wrong::Undecodable(what) => (FindingKind::Undecodable, what),
+        Wrong::Contents(what) => (FindingKind::Contents, what),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use fleetprof_proto::ids::InstanceId;
 use fleetprof_store::{Catalog, CatalogError, Committed, Level};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -37,18 +37,7 @@ async fn many_may_open_it_at_once(place: Place) {
 
 async fn a_newer_catalog_is_refused(place: Place) {
     place.open().await.close().await;
-    // The test writes as another version would.
-    let url = place.url.strip_prefix("sqlite:").map_or(place.url.clone(), |path| {
-        let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-        format!("sqlite:{path}")
-    });
-    let execute = async |statement: &str| {
-        sqlx::any::install_default_drivers();
-        let mut connection = AnyConnection::connect(&url).await.expect("connects");
-        let query = sqlx::query(AssertSqlSafe(statement));
-        query.execute(&mut connection).await.expect("changes");
-        connection.close().await.expect("closes");
-    };
+    let execute = async |statement: &str| place.execute(statement).await;
     let refused = async |found: i64| {
         let error = Catalog::open(&place.url).await.expect_err("refused");
         assert!(matches!(error, CatalogError::Newer { .. }), "{error}");

@@ -7,6 +7,7 @@ use fleetprof_proto::{
 use fleetprof_store::{
     Blob, Catalog, Delivery, FileId, FileQuery, FileRow, HOUR, Level, NewFile, ServiceSum,
 };
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
@@ -54,6 +55,18 @@ impl Place {
 
     pub(crate) async fn open(&self) -> Catalog {
         Catalog::open(&self.url).await.expect("opens")
+    }
+
+    /// Runs SQL, as another version would: one statement or several.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let url = self.url.strip_prefix("sqlite:").map_or(self.url.clone(), |path| {
+            let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+            format!("sqlite:{path}?mode=rwc")
+        });
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&url).await.expect("connects");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("changes");
+        connection.close().await.expect("closes");
     }
 }
 

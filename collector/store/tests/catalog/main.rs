@@ -8,6 +8,7 @@ mod fixture;
 mod imports;
 mod replacements;
 mod symbols;
+mod versions;
 
 /// The same file as the end-to-end tests have: see there.
 #[path = "../../../../tests/src/postgres.rs"]

@@ -26,7 +26,7 @@ fn object(number: u32) -> ObjectId {
     ObjectId { kind: ObjectKind::File, build_id }
 }
 
-fn table(number: u32, merit: u32, converter: u32) -> SymbolTable {
+pub(crate) fn table(number: u32, merit: u32, converter: u32) -> SymbolTable {
     let id = FileId::random();
     let blob = Blob { path: format!("symbols/{id}.symtab"), bytes: 100, crc32c: u32::MAX };
     SymbolTable {

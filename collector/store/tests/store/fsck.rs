@@ -1,5 +1,7 @@
 //! What is wrong is found, and only that.
 
+mod functions;
+
 use std::{fs, time::Duration};
 
 use fleetprof_proto::ids::InstanceId;

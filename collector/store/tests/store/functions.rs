@@ -22,7 +22,7 @@ use crate::fixture::{Place, SECOND, files_below, new, past_day, wish};
 /// Names the offsets of objects whose tables are there: several offsets are one function, some are
 /// inlined code.
 #[derive(Default)]
-struct Tables {
+pub(crate) struct Tables {
     ready: Mutex<HashSet<ObjectId>>,
 }
 
@@ -166,7 +166,7 @@ async fn sums(
 }
 
 /// Merges until nothing is left to do; answers the number of functions files made.
-async fn merge(store: &ProfileStore, namer: &Arc<Tables>) -> u64 {
+pub(crate) async fn merge(store: &ProfileStore, namer: &Arc<Tables>) -> u64 {
     let mut functions = 0;
     for _ in 0..1000 {
         let namer: Arc<dyn Namer> = namer.clone();
@@ -191,7 +191,7 @@ fn functions_files(place: &Place) -> Vec<String> {
 }
 
 /// A store with two services over 26 hours, merged.
-async fn merged(place: &Place, namer: &Arc<Tables>) -> (ProfileStore, i64, InstanceId) {
+pub(crate) async fn merged(place: &Place, namer: &Arc<Tables>) -> (ProfileStore, i64, InstanceId) {
     let (store, day, instance) = (place.open().await, past_day(), InstanceId::random());
     for hour in 0..26_i64 {
         let samples = [

@@ -10,6 +10,7 @@ mod messages;
 mod records;
 mod runtimes;
 mod stacks;
+mod stored;
 mod texts;
 
 use std::{env, fs, path::Path};
@@ -40,6 +41,8 @@ fn main() -> Result<()> {
             "stack-walk" => stacks::walks()?,
             "batch" => messages::batches()?,
             "symbolizer-wire" => messages::of_workers(),
+            "stored-pair" => stored::pairs()?,
+            "stored-functions" => stored::functions()?,
             // Whoever adds a target decides where its inputs come from.
             _ => Vec::new(),
         };

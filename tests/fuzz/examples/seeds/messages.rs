@@ -24,7 +24,7 @@ pub(crate) fn batches() -> Result<Seeds> {
 const WINDOW: Window = Window { start_unix_nanos: 1_000, end_unix_nanos: 2_000 };
 
 /// Two services with common roots, and every kind of object.
-fn services() -> Result<Batch> {
+pub(crate) fn services() -> Result<Batch> {
     let mut builder = BatchBuilder::new();
     let gnu = BuildId::new(BuildIdKind::Gnu, &[1; 20])?;
     let go = BuildId::new(BuildIdKind::Go, b"go/id")?;
@@ -51,7 +51,7 @@ fn services() -> Result<Batch> {
 }
 
 /// Functions that only their host can name.
-fn named() -> Batch {
+pub(crate) fn named() -> Batch {
     let mut builder = BatchBuilder::new();
     let jit = builder.object(ObjectKind::Anonymous, None, "[jit]");
     let names = [

@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use sqlx::{Row as _, any::AnyRow};
 
 use crate::catalog::{
+    audit::Dangling,
     database::{Change, Database, Outcome, Transaction},
     error::CatalogError,
     files::id,
@@ -136,6 +137,62 @@ pub(in crate::catalog) async fn late(
         })
     };
     database.read(ACTION, statement.bind(i64::from(limit))).await?.iter().map(late).collect()
+}
+
+/// Live ones by id, those after `after`.
+pub(in crate::catalog) async fn page(
+    database: &Database,
+    action: &'static str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<FunctionFile>, CatalogError> {
+    let text = format!("SELECT {COLUMNS} FROM function_files WHERE retired IS NULL AND id > ");
+    let statement = Statement::new(&text).bind(after).push(" ORDER BY id LIMIT ");
+    let rows = database.read(action, statement.bind(i64::from(limit))).await?;
+    rows.iter().map(|row| file(database, action, row)).collect()
+}
+
+/// Those of these that are live, or those that are retired.
+pub(in crate::catalog) async fn find(
+    database: &Database,
+    action: &'static str,
+    ids: &[FileId],
+    retired: bool,
+) -> Result<Vec<FunctionFile>, CatalogError> {
+    let condition = if retired { "retired IS NOT NULL" } else { "retired IS NULL" };
+    let text = format!("SELECT {COLUMNS} FROM function_files WHERE {condition} AND id IN ");
+    let mut found = Vec::new();
+    for chunk in ids.chunks(MAX_PARAMETERS) {
+        let statement = Statement::new(&text).list(chunk.iter().map(|id| id.number()));
+        for row in database.read(action, statement).await? {
+            found.push(file(database, action, &row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Live pairs after `after` that name a functions file which is not there, or is retired.
+pub(in crate::catalog) async fn dangling(
+    database: &Database,
+    action: &'static str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Dangling>, CatalogError> {
+    let statement = Statement::new(
+        "SELECT id, samples_path, functions FROM files WHERE retired IS NULL \
+         AND functions IS NOT NULL AND NOT EXISTS (SELECT 1 FROM function_files \
+         WHERE function_files.id = files.functions AND function_files.retired IS NULL) AND id > ",
+    );
+    let statement = statement.bind(after).push(" ORDER BY id LIMIT ").bind(i64::from(limit));
+    let dangling = |row: &AnyRow| {
+        let failed = |source| database.failed(action, source);
+        Ok(Dangling {
+            pair: id(database, row.try_get(0).map_err(failed)?)?,
+            path: row.try_get(1).map_err(failed)?,
+            functions: id(database, row.try_get(2).map_err(failed)?)?,
+        })
+    };
+    database.read(action, statement).await?.iter().map(dangling).collect()
 }
 
 /// Those that were retired before `before`.

@@ -11,6 +11,7 @@ use super::file::File;
 use crate::{
     format::{FormatError, schema::AMOUNTS},
     functions::Amounts,
+    level::HOUR,
 };
 
 /// Rows of some columns.
@@ -130,6 +131,12 @@ impl<'a> Columns<'a> {
         let nulls = [a, b, c, d].iter().any(|it| it.null_count() > 0) || starts.null_count() > 0;
         if nulls || amounts.iter().any(|it| it.iter().any(|amount| *amount < 0)) {
             return Err(self.file.damaged(format!("column {name} has nulls or negative numbers")));
+        }
+        let end = |start: &i64| start.checked_mul(1000).and_then(|start| start.checked_add(HOUR));
+        if starts.values().iter().any(|start| end(start).is_none()) {
+            return Err(self
+                .file
+                .damaged(format!("column {name} has hours that are not of this age")));
         }
         Ok(Hours { offsets: list.value_offsets(), starts: starts.values(), amounts })
     }

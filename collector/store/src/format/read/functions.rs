@@ -1,5 +1,6 @@
 //! Reads parts of a functions file. No I/O: asks for byte ranges, and is given them.
 
+mod audit;
 mod rows;
 
 use std::ops::Range;
@@ -65,6 +66,16 @@ impl FunctionsFile {
                 None => Err(file.damaged("it has no checksums of its parts")),
             }
         })
+    }
+
+    /// For fuzzers: the checksums of all parts become those of what stands in their places.
+    pub(in crate::format) fn trust(&mut self, bytes: &[u8]) {
+        let chunks = (0..self.file.groups()).flat_map(|group| self.file.chunks(group));
+        let sum = |range: Range<u64>| {
+            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+            bytes.get(range).map(crc32c::crc32c)
+        };
+        self.sums = chunks.map(|(_, range)| sum(range).unwrap_or_default()).collect();
     }
 
     /// Its number.
