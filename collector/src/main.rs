@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser as _, ValueEnum as _};
 use fleetprof_collector::{
     args::{Args, Command, LogFormat},
-    commands,
+    commands, memory,
     server::Collector,
 };
 use fleetprof_symbolizer::{WorkerCommand, worker};
@@ -22,6 +22,8 @@ use tracing_subscriber::EnvFilter;
 const WORKER: &str = "symbolize-worker";
 
 fn main() -> ExitCode {
+    // It goes on with more memory where that fails.
+    let _more_memory = memory::restart_with_few_heaps();
     // Before the command line is read: this is no command for people.
     let mut arguments = env::args_os().skip(1);
     let result = if arguments.next().is_some_and(|argument| argument == WORKER) {

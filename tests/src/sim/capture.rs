@@ -1,11 +1,6 @@
 //! Captured profiles: pprof files in, one [`Captured`] per service that was seen out.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use thiserror::Error;
 

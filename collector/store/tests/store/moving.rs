@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
+use arrow_array::Array as _;
 use fleetprof_proto::{
     batch::Batch,
     ids::{InstanceId, ObjectId},
@@ -11,7 +12,7 @@ use fleetprof_store::{
     Blob, Catalog, DAY, ExportError, ExportLevel, ExportWish, HOUR, ImportError, Imported, Level,
     MANIFEST, Manifest, MergeLimits, Namer, NewFile, ProfileStore,
 };
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
 use crate::{
@@ -205,11 +206,12 @@ async fn one_service_is_exported_with_its_names() {
             continue;
         }
         let bytes = fs::read(dir.path().join(&file.stacks.path)).expect("reads");
-        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).expect("Parquet");
-        let group = reader.metadata().row_group(0);
-        let column = group.columns().iter().find(|it| it.column_path().string() == "function");
-        let nulls = column.and_then(|it| it.statistics()?.null_count_opt());
-        assert_eq!(nulls, Some(0), "{} has names", file.level);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
+        for rows in reader.and_then(|it| it.build()).expect("Parquet") {
+            let rows = rows.expect("reads");
+            let names = rows.column_by_name("function").expect("is there");
+            assert_eq!(names.null_count(), 0, "{} has names", file.level);
+        }
     }
     assert_eq!(
         manifest.files.iter().map(|it| &*it.level).collect::<Vec<_>>(),

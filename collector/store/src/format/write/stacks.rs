@@ -10,10 +10,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use bytes::Bytes;
 use fleetprof_proto::batch::Batch;
 
-use super::{
-    FileWriter, Layout,
-    frames::Frames,
-};
+use super::{FileWriter, Layout, frames::Frames};
 use crate::{
     catalog::FileId,
     format::{

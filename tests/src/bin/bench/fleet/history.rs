@@ -84,7 +84,8 @@ fn fill(report: &mut Report, collector: &mut Collector, library: &Arc<Library>, 
     };
     let new = Past { from: recent, until: now, window: Duration::from_secs(60), reuse: 10 };
     let started = Instant::now();
-    let told = [(plan, old), (last, new)].map(|(plan, past)| backfill(collector, library, plan, past));
+    let told =
+        [(plan, old), (last, new)].map(|(plan, past)| backfill(collector, library, plan, past));
     let batches: u64 = told.iter().map(|told| told.batches).sum();
     let stacks = told[0].distinct_stacks.0;
     eprintln!("history: {batches} batches after {:.0} s", started.elapsed().as_secs_f64());

@@ -6,7 +6,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{catalog::FileId, format::write::{FileWriter, Layout}};
+use crate::{
+    catalog::FileId,
+    format::write::{FileWriter, Layout},
+};
 
 /// What Parquet's own reader finds of a column, and its smallest and largest text.
 fn written(
@@ -27,17 +30,21 @@ fn written(
     let reader = reader.expect("a Parquet file");
     let group = reader.metadata().row_group(0).clone();
     let bounds = match group.column(0).statistics() {
-        Some(Statistics::ByteArray(bounds)) => bounds.min_opt().zip(bounds.max_opt()).map(|(a, b)| {
-            let text = |bytes: &ByteArray| bytes.as_utf8().expect("text").to_owned();
-            (text(a), text(b))
-        }),
+        Some(Statistics::ByteArray(bounds)) => {
+            bounds.min_opt().zip(bounds.max_opt()).map(|(a, b)| {
+                let text = |bytes: &ByteArray| bytes.as_utf8().expect("text").to_owned();
+                (text(a), text(b))
+            })
+        }
         _ => None,
     };
     let rows: Vec<RecordBatch> =
         reader.build().expect("opens").collect::<Result<_, _>>().expect("reads");
     let read = rows.iter().flat_map(|rows| {
         let column = arrow_cast(rows.column(0));
-        (0..column.len()).map(|row| column.is_valid(row).then(|| column.value(row).to_owned())).collect::<Vec<_>>()
+        (0..column.len())
+            .map(|row| column.is_valid(row).then(|| column.value(row).to_owned()))
+            .collect::<Vec<_>>()
     });
     (read.collect(), bounds)
 }
@@ -66,7 +73,8 @@ fn check(texts: &[String], numbers: &[Option<i32>], is_optional: bool) {
 /// Runs of one number, of some length.
 fn runs(texts: usize, is_optional: bool) -> impl Strategy<Value = Vec<Option<i32>>> {
     let number = (0..i32::try_from(texts).expect("few"), any::<bool>());
-    let number = number.prop_map(move |(number, is_there)| (is_there || !is_optional).then_some(number));
+    let number =
+        number.prop_map(move |(number, is_there)| (is_there || !is_optional).then_some(number));
     let run = (number, prop_oneof![3 => 1..3_usize, 1 => 1..40_usize]);
     proptest::collection::vec(run, 1..60).prop_map(|runs| {
         runs.into_iter().flat_map(|(number, length)| std::iter::repeat_n(number, length)).collect()
