@@ -148,13 +148,12 @@ impl Collector {
         let listener = TcpListener::bind(&config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let (data_dir, catalog, store) = open(&config).await?;
-        let stop = CancellationToken::new();
-        let sessions = TaskTracker::new();
+        let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Metrics::default();
         let pool = sharing::open(&config, &data_dir, &catalog, &store, &metrics)?;
         let (wants, sharing) = sharing::start(&config, &catalog, pool, stop.clone()).await;
         let agents = Agents::default();
-        let limits = GroupLimits { delay: config.commit_delay, rows: config.commit_rows };
+        let limits = GroupLimits::of(&config);
         let (committer, committing) = Committer::start(store.clone(), limits, metrics.clone());
         let parts = IngestParts {
             committer,

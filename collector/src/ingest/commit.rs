@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::error;
 
-use crate::metrics::Metrics;
+use crate::{config::Config, metrics::Metrics};
 
 /// Batches waiting for their group. Their bytes are bounded by the caller.
 const QUEUE: usize = 1024;
@@ -78,6 +78,15 @@ impl Keep for ProfileStore {
         batches: Vec<NewBatch>,
     ) -> impl Future<Output = Result<Vec<Appended>, StoreError>> + Send {
         self.append(batches)
+    }
+}
+
+// === impl GroupLimits ===
+
+impl GroupLimits {
+    /// Those of a collector.
+    pub fn of(config: &Config) -> Self {
+        Self { delay: config.commit_delay, rows: config.commit_rows }
     }
 }
 

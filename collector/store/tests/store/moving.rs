@@ -207,7 +207,7 @@ async fn one_service_is_exported_with_its_names() {
         }
         let bytes = fs::read(dir.path().join(&file.stacks.path)).expect("reads");
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
-        for rows in reader.and_then(|it| it.build()).expect("Parquet") {
+        for rows in reader.and_then(ParquetRecordBatchReaderBuilder::build).expect("Parquet") {
             let rows = rows.expect("reads");
             let names = rows.column_by_name("function").expect("is there");
             assert_eq!(names.null_count(), 0, "{} has names", file.level);

@@ -172,7 +172,7 @@ impl Used {
     fn statistics(&self, texts: &StringArray, nulls: usize) -> Statistics {
         let all = || self.texts.iter().map(|number| texts.value(*number));
         let bound = |text: Option<&str>| {
-            text.filter(|text| text.len() <= MAX_BOUND_BYTES).map(|text| ByteArray::from(text))
+            text.filter(|text| text.len() <= MAX_BOUND_BYTES).map(ByteArray::from)
         };
         // Both or none: readers expect so.
         let bounds = bound(all().min()).zip(bound(all().max())).unzip();
