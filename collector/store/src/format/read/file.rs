@@ -1,10 +1,8 @@
 //! A Parquet file in memory that may not be what it was.
 
-use std::{
-    io::{Cursor, Read as _},
-    ops::Range,
-    sync::Arc,
-};
+mod page;
+
+use std::{ops::Range, sync::Arc};
 
 use arrow_schema::SchemaRef;
 use bytes::{Buf as _, Bytes, buf::Reader};
@@ -270,8 +268,8 @@ impl ChunkReader for Pages {
         let bytes = self.from(start);
         let bytes =
             bytes.ok_or_else(|| ParquetError::EOF("a page begins after the end".to_owned()))?;
-        match page_bytes(&bytes) {
-            Some(claimed) if claimed <= MAX_PAGE_BYTES => Ok(bytes.reader()),
+        match page::claim(&bytes) {
+            Some(claim) if claim.is_credible(MAX_PAGE_BYTES) => Ok(bytes.reader()),
             _ => Err(ParquetError::General("a page is too large, or has no size".to_owned())),
         }
     }
@@ -283,31 +281,4 @@ impl ChunkReader for Pages {
             None => Err(ParquetError::EOF("a page ends after the end".to_owned())),
         }
     }
-}
-
-/// The size without compression that a page's header claims: the second field of the structure, in
-/// Thrift's compact form. `None` when there is none, or it is negative.
-fn page_bytes(header: &[u8]) -> Option<u64> {
-    /// Field of type i32, with a number one above that of the field before.
-    const NEXT_I32: u8 = 0x15;
-    let mut header = Cursor::new(header);
-    let mut number = || {
-        let mut byte = [0];
-        header.read_exact(&mut byte).ok()?;
-        if byte[0] != NEXT_I32 {
-            return None;
-        }
-        let mut number = 0_u64;
-        for shift in (0..35).step_by(7) {
-            header.read_exact(&mut byte).ok()?;
-            number |= u64::from(byte[0] & 0x7f) << shift;
-            if byte[0] < 0x80 {
-                // Zigzag: odd ones are negative.
-                return (number & 1 == 0).then_some(number >> 1);
-            }
-        }
-        None
-    };
-    let _type = number()?;
-    number()
 }
