@@ -16,14 +16,13 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// First argument of the processes that parse objects; the log's filter and format follow.
 const WORKER: &str = "symbolize-worker";
 
 fn main() -> ExitCode {
-    // It goes on with more memory where that fails.
-    let _more_memory = memory::restart_with_few_heaps();
     // Before the command line is read: this is no command for people.
     let mut arguments = env::args_os().skip(1);
     let result = if arguments.next().is_some_and(|argument| argument == WORKER) {
@@ -46,6 +45,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     start_log(&args.log, args.log_format)?;
+    // Before there are threads. Commands and processes that parse objects are short, and stay as they are.
+    if let Some(error) = memory::restart_with_few_heaps() {
+        warn!(%error, "cannot start again with MALLOC_ARENA_MAX=2: this takes more memory; set it yourself");
+    }
     let mut config = args.config();
     config.symbol_worker = Some(worker_command(args).context("cannot find this program's file")?);
     runtime()?.block_on(async {

@@ -52,8 +52,10 @@ async fn old_connections_are_renewed() {
         config.tuning.connection_age = Duration::from_millis(20);
     };
     let mut agent = Agent::start_with(TempDir::new().unwrap(), collector.address, brief);
+    let began = std::time::Instant::now();
     let mut taken = 0;
     while agent.handle.status().connections_total < 5 {
+        assert!(began.elapsed() < PATIENCE, "no new connection");
         agent.submit(3, 200);
         taken += 3;
         agent.until_delivered(taken).await;
