@@ -8,6 +8,7 @@ mod builder;
 mod frame;
 mod hottest;
 mod merge;
+mod pack;
 mod seal;
 mod validate;
 
@@ -16,7 +17,8 @@ pub use builder::{
 };
 pub use frame::FrameRef;
 pub use merge::{Merger, Translation};
-pub use seal::{FORMAT, Limits, OpenError, SealError, open, seal};
+pub use pack::pack;
+pub use seal::{FORMAT, Limits, OLDEST_FORMAT, OpenError, SealError, downgrade, open, seal};
 pub use validate::{Batch, InvalidBatch, MAX_ACCOUNTING_BYTES, MAX_LABEL_NAME_BYTES, SampleRow};
 
 #[cfg(test)]

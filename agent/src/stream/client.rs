@@ -6,6 +6,7 @@
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fleetprof_proto::{
+    batch::{self, Limits, OLDEST_FORMAT},
     ids::{BatchId, InstanceId},
     v1::{self, ingest_service_client::IngestServiceClient},
 };
@@ -82,6 +83,8 @@ struct Call {
     responses: Streaming<v1::PushResponse>,
     /// The batch being read from the spool: at most one.
     load: Option<(BatchId, JoinHandle<Result<v1::SealedBatch, ReadError>>)>,
+    /// The newest format of batches that the collector has said that it takes.
+    batch_format: u32,
     /// When the collector last answered a batch.
     last_answer: Option<std::time::Instant>,
     /// When it is to be replaced by a new one, as soon as nothing is unanswered.
@@ -207,6 +210,7 @@ impl Client {
             requests,
             responses: response.into_inner(),
             load: None,
+            batch_format: OLDEST_FORMAT,
             last_answer: None,
             renew_at: now() + age,
         })
@@ -229,6 +233,7 @@ impl Client {
 
     async fn send(&self, sealed: v1::SealedBatch, call: &Call) {
         add(&self.shared.counters.batches_sent, 1);
+        let sealed = if sealed.format > call.batch_format { plain(sealed) } else { sealed };
         let message = v1::push_request::Message::Batch(sealed);
         let request = v1::PushRequest { message: Some(message) };
         // When the call has ended, its status says why, and the batch goes back with all others.
@@ -301,7 +306,10 @@ impl Client {
                 let refused = self.uploads.want(&want.objects);
                 add(&self.shared.counters.uploads_refused, refused);
             }
-            Some(Message::Welcome(welcome)) => self.offers.set_taken(welcome.takes_offers),
+            Some(Message::Welcome(welcome)) => {
+                self.offers.set_taken(welcome.takes_offers);
+                call.batch_format = welcome.batch_format.max(OLDEST_FORMAT);
+            }
             // Of a newer collector: what this agent does not know it cannot be asked for.
             None => {}
         }
@@ -342,6 +350,12 @@ impl Client {
             "cannot deliver to the collector; batches are kept and resent"
         );
     }
+}
+
+/// The batch as every collector reads it. What cannot be changed is sent as it is: the collector says why it
+/// refuses it.
+fn plain(sealed: v1::SealedBatch) -> v1::SealedBatch {
+    batch::downgrade(&sealed, Limits::default()).unwrap_or(sealed)
 }
 
 type Loaded = (BatchId, Result<v1::SealedBatch, ReadError>);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetprof_proto::{
-    batch::{BatchBuilder, StackIndex, Window},
+    batch::{self, BatchBuilder, StackIndex, Window},
     ids::ObjectId,
     v1,
 };
@@ -190,6 +190,34 @@ async fn batches_arrive_are_acknowledged_and_counted() {
     assert_eq!((status.batches_acknowledged_total, status.batches_duplicate_total), (10, 0));
     let summary = agent.delivery.shutdown(PATIENCE).await;
     assert_eq!(summary, Summary { delivered_samples: 55, ..Summary::default() });
+}
+
+#[tokio::test]
+async fn collectors_get_the_newest_format_that_they_say_they_read() {
+    let newest = batch::FORMAT;
+    for (takes_offers, batch_format, expected) in [
+        (false, newest, batch::OLDEST_FORMAT),
+        (true, 0, batch::OLDEST_FORMAT),
+        (true, newest, newest),
+    ] {
+        let collector = Collector::start();
+        collector.look(|books| {
+            (books.takes_offers, books.batch_format) = (takes_offers, batch_format);
+        });
+        let mut agent = Agent::start(collector.address);
+        // Before the collector has said so, it gets what all read.
+        eventually("the format", || {
+            agent.submit(1, 100);
+            let formats = collector.look(|books| books.formats.clone());
+            (formats.len() >= 20 && formats.ends_with(&[expected])).then_some(())
+        })
+        .await;
+        agent.until("delivered", |ledger| ledger.pending.total() == 0).await;
+        let formats = collector.look(|books| books.formats.clone());
+        assert!(formats.is_sorted() && formats[formats.len() - 1] == expected, "{formats:?}");
+        assert_eq!(collector.stored_samples(), formats.len() as u64);
+        assert_eq!(agent.handle.status().batches_rejected_total, 0);
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetprof_proto::{
+    batch::FORMAT,
     ids::{InstanceId, ObjectId},
     v1::{
         Ack, Hello, ObjectOffer, OfferObjects, PushRequest, PushResponse, Reject, SealedBatch,
@@ -118,7 +119,10 @@ impl Session {
         };
         async {
             info!(version = greeted.sender.version, "agent connected");
-            let welcome = Some(ResponseMessage::Welcome(Welcome { takes_offers: true }));
+            let welcome = Some(ResponseMessage::Welcome(Welcome {
+                takes_offers: true,
+                batch_format: FORMAT,
+            }));
             self.answers.send(Ok(PushResponse { message: welcome })).await?;
             let result = self.batches(&greeted).await;
             match &result {

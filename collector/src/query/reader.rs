@@ -71,7 +71,7 @@ pub(super) fn begin(
 ) -> Result<Source, QueryError> {
     let ReadPlan { pieces, lacks } = choose(parts, plan, need, cancel)?;
     let mut coverage = Coverage::new(plan.range);
-    for instance in wait(parts, cancel, parts.store.instances_in(range(plan)))? {
+    for instance in wait(parts, cancel, parts.store.lossy_instances(range(plan)))? {
         coverage.lost(&instance.accounting);
     }
     lacks.into_iter().for_each(|lack| coverage.damage(lack));

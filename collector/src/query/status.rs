@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use fleetprof_proto::v1;
-use fleetprof_store::{FileRow, Instance};
-
+use fleetprof_store::{DAY, FileRow, Instance};
 use tokio_util::sync::CancellationToken;
 
 use super::{QueryError, QueryParts, reader};
+use crate::clock;
 
 pub(super) fn run(
     parts: &QueryParts,
     cancel: &CancellationToken,
 ) -> Result<v1::StatusResponse, QueryError> {
     let store = reader::wait(parts, cancel, parts.store.status())?;
-    let instances = reader::wait(parts, cancel, parts.store.instances())?;
+    let recent = (clock::unix_nanos().saturating_sub(DAY), i64::MAX);
+    let instances = reader::wait(parts, cancel, parts.store.instances(recent))?;
     let damaged = reader::wait(parts, cancel, parts.store.damaged())?;
     let objects = parts.catalog.status();
     Ok(v1::StatusResponse {

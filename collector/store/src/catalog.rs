@@ -258,21 +258,30 @@ impl Catalog {
         leases::release(&self.database, lease).await
     }
 
-    /// All agent instances that batches were taken over from, by id.
+    /// Agent instances that batches were taken over from, by id: those whose first window begins before
+    /// the end of a range, and whose last one ends after its start.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn instances(&self) -> Result<Vec<Instance>, CatalogError> {
-        status::instances(&self.database, None).await
+    pub async fn instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, CatalogError> {
+        status::instances(&self.database, range, false).await
     }
 
-    /// Those whose first window begins before the end of a range, and whose last one ends after its
-    /// start.
+    /// Those of them that said that they lost something.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn instances_in(&self, range: (i64, i64)) -> Result<Vec<Instance>, CatalogError> {
-        status::instances(&self.database, Some(range)).await
+    pub async fn lossy_instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, CatalogError> {
+        status::instances(&self.database, range, true).await
+    }
+
+    /// Forgets agent instances whose last window ended before an instant, Unix nanoseconds; gives how
+    /// many. Their batches would be taken over again, so that it must be long ago.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_instances(&self, before: i64) -> Result<u64, CatalogError> {
+        status::forget_instances(&self.database, before).await
     }
 
     /// Everything in numbers.

@@ -16,6 +16,8 @@ use crate::{
     symbols::SYMBOLS,
 };
 
+/// How long agent instances are known at least: as long as one may send a batch again.
+const INSTANCES: Duration = Duration::from_secs(30 * 86_400);
 /// Files removed in one step.
 const STEP: u32 = 500;
 
@@ -54,6 +56,8 @@ pub struct Removed {
     pub functions: u64,
     /// Symbol tables that are gone now.
     pub symbols: u64,
+    /// Agent instances that are forgotten now.
+    pub instances: u64,
     /// Files that nobody knew and that are gone now.
     pub orphans: u64,
 }
@@ -88,6 +92,8 @@ impl ProfileStore {
             self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
         removed.deleted = self.delete_retired(now.saturating_sub(nanos(retention.grace))).await?;
         removed.symbols = self.retain_symbols(retention).await?;
+        let known = retention.longest().max(INSTANCES);
+        removed.instances = self.catalog.forget_instances(now.saturating_sub(nanos(known))).await?;
         if removed != Removed::default() {
             info!(retired = removed.retired, deleted = removed.deleted, "old profiles removed");
         }

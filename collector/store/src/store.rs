@@ -119,20 +119,21 @@ impl ProfileStore {
         Ok(self.catalog.status().await?)
     }
 
-    /// What is kept, by the agent instance it came from.
+    /// What was taken over in a range, Unix nanoseconds, the end exclusive, by the agent instance it came
+    /// from.
     ///
     /// # Errors
     /// When the catalog cannot be asked.
-    pub async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
-        Ok(self.catalog.instances().await?)
+    pub async fn instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, StoreError> {
+        Ok(self.catalog.instances(range).await?)
     }
 
-    /// Agent instances that delivered in a range, Unix nanoseconds, the end exclusive.
+    /// Those of them that said that they lost something.
     ///
     /// # Errors
     /// When the catalog cannot be asked.
-    pub async fn instances_in(&self, range: (i64, i64)) -> Result<Vec<Instance>, StoreError> {
-        Ok(self.catalog.instances_in(range).await?)
+    pub async fn lossy_instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, StoreError> {
+        Ok(self.catalog.lossy_instances(range).await?)
     }
 
     /// Pairs of files that are damaged.

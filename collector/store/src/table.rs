@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use fleetprof_proto::batch::{Batch, BatchBuilder, OriginIndex, StackIndex, Translation, Window};
 use fleetprof_proto::{labels, v1};
-use hashbrown::HashMap;
 
 use crate::catalog::NewFile;
 
@@ -41,8 +40,14 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct TableBuilder {
     code: BatchBuilder,
-    rows: HashMap<Key, (u64, u64)>,
+    /// Those of the same key are added up from time to time.
+    rows: Vec<(Key, (u64, u64))>,
+    /// How many rows there are when that is done next; at least [`ADD_UP_AT`].
+    add_up_at: usize,
 }
+
+/// Fewer rows are added up at the end only.
+const ADD_UP_AT: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
@@ -149,10 +154,10 @@ impl TableBuilder {
         let origins: Vec<_> = (0..batch.origin_count())
             .map(|origin| self.code.origin(batch.labels().chain(batch.origin_labels(origin))))
             .collect();
-        let mut translation = Translation::new(batch);
+        let stacks = Translation::new(batch).all(&mut self.code);
         let window = batch.window();
         for row in batch.samples() {
-            let stack = translation.stack(&mut self.code, row.stack);
+            let stack = stacks[row.stack];
             self.add(origins[row.origin], stack, row.result, window, (row.count, row.nanos));
         }
     }
@@ -199,14 +204,29 @@ impl TableBuilder {
         (samples, nanos): (u64, u64),
     ) {
         let (start, end) = (window.start_unix_nanos, window.end_unix_nanos);
-        let sum = self.rows.entry(Key { origin, start, end, stack, result }).or_default();
-        *sum = (sum.0.saturating_add(samples), sum.1.saturating_add(nanos));
+        self.rows.push((Key { origin, start, end, stack, result }, (samples, nanos)));
+        if self.rows.len() >= self.add_up_at.max(ADD_UP_AT) {
+            self.add_up();
+            self.add_up_at = 2 * self.rows.len();
+        }
+    }
+
+    /// Sorts the rows and adds up those of the same key.
+    fn add_up(&mut self) {
+        // Mostly runs that are sorted already.
+        self.rows.sort_by_key(|(key, _)| *key);
+        self.rows.dedup_by(|(key, (samples, nanos)), (first, sum)| {
+            let is_same = key == first;
+            if is_same {
+                *sum = (sum.0.saturating_add(*samples), sum.1.saturating_add(*nanos));
+            }
+            is_same
+        });
     }
 
     /// What was added, in the order origin, window, stack, result.
-    pub fn finish(self) -> Table {
-        let mut rows: Vec<_> = self.rows.into_iter().collect();
-        rows.sort_unstable_by_key(|(key, _)| *key);
+    pub fn finish(mut self) -> Table {
+        self.add_up();
         let row = |(key, (samples, nanos)): (Key, (u64, u64))| Row {
             origin: key.origin.row(),
             stack: key.stack.row(),
@@ -217,6 +237,6 @@ impl TableBuilder {
         };
         let none = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
         let code = self.code.finish(none, [], v1::Accounting::default());
-        Table { code, rows: rows.into_iter().map(row).collect() }
+        Table { code, rows: self.rows.into_iter().map(row).collect() }
     }
 }

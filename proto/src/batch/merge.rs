@@ -137,6 +137,23 @@ impl<'a> Translation<'a> {
         merged
     }
 
+    /// The rows of all stacks in the builder, by row of the batch.
+    ///
+    /// Frames first, then stacks by depth: what follows each other does not depend on each other, so that a
+    /// processor looks up several at once, which mostly means waiting for memory.
+    pub fn all(mut self, builder: &mut BatchBuilder) -> Vec<StackIndex> {
+        for frame in 1..self.batch.frame_count() {
+            self.frame(builder, frame);
+        }
+        let mut stacks = vec![StackIndex::EMPTY; self.batch.stack_count()];
+        for stack in by_depth(self.batch) {
+            let Some((parent, frame)) = self.batch.stack_node(stack) else { continue };
+            let frame = self.frame(builder, frame);
+            stacks[stack] = builder.child(stacks[parent], frame);
+        }
+        stacks
+    }
+
     fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
         if let Some(known) = self.frames[row] {
             return known;
@@ -151,4 +168,24 @@ impl<'a> Translation<'a> {
         self.frames[row] = Some(merged);
         merged
     }
+}
+
+/// Rows of all stacks, those with fewer frames first, else in their order.
+fn by_depth(batch: &Batch) -> Vec<usize> {
+    let mut depths: Vec<usize> = Vec::with_capacity(batch.stack_count());
+    for stack in 0..batch.stack_count() {
+        // Parents stand before their children.
+        depths.push(batch.stack_node(stack).map_or(0, |(parent, _)| depths[parent] + 1));
+    }
+    let mut next = vec![0; depths.iter().max().map_or(0, |deepest| deepest + 2)];
+    depths.iter().for_each(|depth| next[depth + 1] += 1);
+    for depth in 1..next.len() {
+        next[depth] += next[depth - 1];
+    }
+    let mut order = vec![0; depths.len()];
+    for (stack, depth) in depths.iter().enumerate() {
+        order[next[*depth]] = stack;
+        next[*depth] += 1;
+    }
+    order
 }

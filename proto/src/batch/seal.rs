@@ -1,19 +1,25 @@
-//! A batch as bytes: protobuf, zstd, checksum. Agents seal once; collectors store what they got.
+//! A batch as bytes: protobuf, zstd, checksum. Agents seal once; collectors keep what is in it.
 
-use std::io::Read as _;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use prost::Message as _;
 use thiserror::Error;
+use zstd::bulk::Decompressor;
 
-use super::{Batch, InvalidBatch};
+use super::{
+    Batch, InvalidBatch,
+    pack::{pack, unpack},
+};
 use crate::{
     ids::{BatchId, IdError},
     v1,
 };
 
-/// The payload format this version writes.
-pub const FORMAT: u32 = 1;
+/// The payload format this version writes: see [`super::pack`].
+pub const FORMAT: u32 = 2;
+/// The tables as they are: what every collector reads.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// Compression level: the default of zstd, some 200 MB/s.
 const ZSTD_LEVEL: i32 = 3;
@@ -90,13 +96,32 @@ impl Default for Limits {
 /// # Errors
 /// When compression fails (out of memory).
 pub fn seal(id: BatchId, batch: &Batch) -> Result<v1::SealedBatch, SealError> {
-    let raw = batch.wire().encode_to_vec();
+    sealed(id, FORMAT, batch.sample_total(), &pack(batch.wire()))
+}
+
+/// The same batch in the first format, for a collector that does not say that it reads this one's.
+///
+/// # Errors
+/// See [`OpenError`]: what cannot be opened cannot be changed.
+pub fn downgrade(batch: &v1::SealedBatch, limits: Limits) -> Result<v1::SealedBatch, OpenError> {
+    let (id, opened) = open(batch, limits)?;
+    sealed(id, OLDEST_FORMAT, batch.samples, opened.wire())
+        .map_err(|error| OpenError::Payload(error.to_string()))
+}
+
+fn sealed(
+    id: BatchId,
+    format: u32,
+    samples: u64,
+    wire: &v1::Batch,
+) -> Result<v1::SealedBatch, SealError> {
+    let raw = wire.encode_to_vec();
     let payload = zstd::bulk::compress(&raw, ZSTD_LEVEL)?;
     Ok(v1::SealedBatch {
         instance: id.instance.as_bytes().to_vec(),
         sequence: id.sequence,
-        format: FORMAT,
-        samples: batch.sample_total(),
+        format,
+        samples,
         raw_size: raw.len() as u64,
         crc32c: crc32c::crc32c(&payload),
         payload: Bytes::from(payload),
@@ -109,7 +134,7 @@ pub fn seal(id: BatchId, batch: &Batch) -> Result<v1::SealedBatch, SealError> {
 /// See [`OpenError`]; none of them goes away by trying again.
 pub fn open(sealed: &v1::SealedBatch, limits: Limits) -> Result<(BatchId, Batch), OpenError> {
     let id = BatchId::from_wire(&sealed.instance, sealed.sequence)?;
-    if sealed.format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&sealed.format) {
         return Err(OpenError::Format(sealed.format));
     }
     check_size(sealed.payload.len() as u64, limits.max_payload_bytes as u64)?;
@@ -119,7 +144,9 @@ pub fn open(sealed: &v1::SealedBatch, limits: Limits) -> Result<(BatchId, Batch)
         return Err(OpenError::Checksum { actual, expected: sealed.crc32c });
     }
     let raw = decompress(&sealed.payload, sealed.raw_size)?;
-    let batch = Batch::validate(v1::Batch::decode(raw.as_slice())?)?;
+    let wire = v1::Batch::decode(raw.as_slice())?;
+    let wire = if sealed.format == OLDEST_FORMAT { wire } else { unpack(wire)? };
+    let batch = Batch::validate(wire)?;
     let actual = batch.sample_total();
     if actual != sealed.samples {
         return Err(OpenError::Samples { actual, expected: sealed.samples });
@@ -131,12 +158,25 @@ fn check_size(size: u64, limit: u64) -> Result<(), OpenError> {
     if size > limit { Err(OpenError::TooLarge { size, limit }) } else { Ok(()) }
 }
 
-/// Reads at most one byte more than announced, whatever the frame's own header claims.
+thread_local! {
+    /// Making one takes as long as decompressing a small batch.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Writes no more than announced, whatever the frame's own header claims.
 fn decompress(payload: &[u8], raw_size: u64) -> Result<Vec<u8>, OpenError> {
-    let damaged = |error: std::io::Error| OpenError::Payload(error.to_string());
-    let decoder = zstd::stream::read::Decoder::with_buffer(payload).map_err(damaged)?;
-    let mut raw = Vec::new();
-    decoder.take(raw_size + 1).read_to_end(&mut raw).map_err(damaged)?;
+    let damaged = |error: std::io::Error| {
+        OpenError::Payload(format!("{error} ({raw_size} bytes were announced)"))
+    };
+    let announced = usize::try_from(raw_size).unwrap_or(usize::MAX);
+    let raw = DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(kept) => kept,
+            None => kept.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(payload, announced)
+    });
+    let raw = raw.map_err(damaged)?;
     if raw.len() as u64 != raw_size {
         return Err(OpenError::Payload(format!("its size is not the announced {raw_size} bytes")));
     }

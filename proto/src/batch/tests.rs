@@ -86,7 +86,11 @@ fn sealed_batches_open_to_the_same() {
     let sealed = seal(id, &batch).expect("sealed");
     assert_eq!(sealed.samples, 10);
     let (opened_id, opened) = open(&sealed, Limits::default()).expect("opens");
-    assert_eq!((opened_id, opened), (id, batch));
+    assert_eq!((opened_id, sealed.format), (id, FORMAT));
+    assert_eq!(content(&opened), content(&batch));
+    let plain = downgrade(&sealed, Limits::default()).expect("can be changed");
+    assert_eq!((plain.format, plain.samples), (OLDEST_FORMAT, 10));
+    assert_eq!(open(&plain, Limits::default()).expect("opens"), (id, opened));
 }
 
 /// Check each way in which an envelope can lie.
@@ -100,7 +104,7 @@ fn damaged_envelopes_are_refused() {
     };
     assert!(refused(&|s| s.instance.push(0)).contains("instance id of 17 bytes"));
     assert!(refused(&|s| s.sequence = 0).contains("sequence 0"));
-    assert!(refused(&|s| s.format = 2).contains("upgrade"));
+    assert!(refused(&|s| s.format = FORMAT + 1).contains("upgrade"));
     assert!(refused(&|s| s.crc32c ^= 1).contains("CRC-32C"));
     assert!(refused(&|s| s.raw_size += 1).contains("announced"));
     assert!(refused(&|s| s.raw_size -= 1).contains("announced"));

@@ -91,6 +91,14 @@ pub const EXPLANATIONS: &[Explanation] = &[
                   same frame. One a program is let pass, and printed.",
     },
     Explanation {
+        programs: &[],
+        verdict: Verdict::PerfDiffers,
+        most_percent: 0,
+        because: "Seen once in some 60,000 stacks, of a static program, and not understood yet: perf ends \
+                  otherwise; gdb, on the same registers and bytes, has our frames up to the root. One a \
+                  program is let pass, and printed.",
+    },
+    Explanation {
         programs: &["openssl-ecdsa", "openssl-rsa"],
         verdict: Verdict::GdbKnowsMore,
         most_percent: 2,

@@ -210,7 +210,7 @@ impl Body {
 
     /// Compresses it for [`Body::glue`].
     pub(super) fn pack(&mut self) -> std::io::Result<()> {
-        let raw = self.wire.encode_to_vec();
+        let raw = batch::pack(&self.wire).encode_to_vec();
         let compressed = zstd::bulk::compress(&raw, ZSTD_LEVEL)?;
         self.packed = Some(Packed { compressed, raw_size: raw.len() as u64 });
         Ok(())

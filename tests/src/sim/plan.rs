@@ -40,6 +40,8 @@ pub struct PlanConfig {
     pub cores: u32,
     /// Samples per second and CPU. Below 1 each stands for more than a second.
     pub frequency: f64,
+    /// Share of every host's CPUs that is busy, always. `None`: each has its own, which changes over the day.
+    pub busy: Option<f64>,
     /// What everything follows from.
     pub seed: u64,
 }
@@ -106,6 +108,7 @@ impl Default for PlanConfig {
             zones: 3,
             cores: 16,
             frequency: 19.0,
+            busy: None,
             seed: 1,
         }
     }
@@ -150,10 +153,12 @@ impl Plan {
     /// Samples that a pod is expected to have in a window of so many seconds.
     pub(super) fn expected(&self, host: &Host, placed: &Placed, at: i64, seconds: f64) -> f64 {
         let rate = f64::from(self.config.cores) * self.config.frequency;
-        let hours = at as f64 / 1e9 / HOUR;
-        // People sleep: from half to one and a half of the average.
-        let day = 1.0 + 0.5 * ((hours - 14.0) / 24.0 * std::f64::consts::TAU).cos();
-        let busy = (host.utilization * day).min(1.0);
+        let busy = self.config.busy.unwrap_or_else(|| {
+            let hours = at as f64 / 1e9 / HOUR;
+            // People sleep: from half to one and a half of the average.
+            let day = 1.0 + 0.5 * ((hours - 14.0) / 24.0 * std::f64::consts::TAU).cos();
+            (host.utilization * day).min(1.0)
+        });
         rate * seconds * busy * placed.share / placed.pods.len() as f64
     }
 }

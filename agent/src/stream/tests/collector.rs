@@ -70,6 +70,10 @@ pub(super) struct Books {
     pub(super) prepare: Preparation,
     /// The answer to a Hello says that offers are taken.
     pub(super) takes_offers: bool,
+    /// The newest format that it says it takes.
+    pub(super) batch_format: u32,
+    /// Of what was received, in order.
+    pub(super) formats: Vec<u32>,
     pub(super) offers: Vec<v1::ObjectOffer>,
 }
 
@@ -207,7 +211,8 @@ impl Service {
                     let mut books = self.books.lock().unwrap();
                     books.hellos.push(hello);
                     if books.takes_offers {
-                        let welcome = v1::Welcome { takes_offers: true };
+                        let batch_format = books.batch_format;
+                        let welcome = v1::Welcome { takes_offers: true, batch_format };
                         let message = Some(push_response::Message::Welcome(welcome));
                         let _stream_may_be_gone = responses.send(Ok(v1::PushResponse { message }));
                     }
@@ -231,6 +236,7 @@ impl Service {
         let (id, batch) = batch::open(sealed, Limits::default()).unwrap();
         let mut books = self.books.lock().unwrap();
         books.received.push(id);
+        books.formats.push(sealed.format);
         let plan = books.plans.pop_front().unwrap_or(Plan::Ack);
         let stores = !matches!(plan, Plan::Fail(_) | Plan::End | Plan::Reject(_));
         let known = stores && books.stored.insert(id, batch.sample_total()).is_some();

@@ -106,7 +106,7 @@ async fn write(
     transaction: &mut Transaction<'_>,
     kept: &BTreeMap<InstanceId, Kept>,
 ) -> Result<(), CatalogError> {
-    const PARAMETERS: usize = 9;
+    const PARAMETERS: usize = 10;
     let mut rows = Vec::with_capacity(kept.len());
     for (id, row) in kept {
         let status = &row.status;
@@ -115,20 +115,22 @@ async fn write(
         rows.push((id, row, samples, batches));
     }
     for chunk in rows.chunks(MAX_PARAMETERS / PARAMETERS) {
-        let statement = Statement::new(&format!("INSERT INTO instances ({COLUMNS}) VALUES "));
+        let statement = format!("INSERT INTO instances ({COLUMNS}, lost) VALUES ");
+        let statement = Statement::new(&statement);
         let statement = statement.rows(chunk, |values, (id, row, samples, batches)| {
             let status = &row.status;
             values.bind(id.as_bytes().to_vec()).bind(row.runs.encode());
             values.bind(*samples).bind(*batches);
             values.bind(status.host.clone()).bind(status.agent_version.clone());
             values.bind(status.window.0).bind(status.window.1);
-            values.bind(status.accounting.encode_to_vec());
+            values.bind(status.accounting.encode_to_vec()).bind(lost(&status.accounting));
         });
         let statement = statement.push(
             " ON CONFLICT (id) DO UPDATE SET runs = excluded.runs, samples = excluded.samples, \
              batches = excluded.batches, host = excluded.host, \
              agent_version = excluded.agent_version, window_start = excluded.window_start, \
-             window_end = excluded.window_end, accounting = excluded.accounting",
+             window_end = excluded.window_end, accounting = excluded.accounting, \
+             lost = excluded.lost",
         );
         transaction.execute(statement).await?;
     }
@@ -189,6 +191,13 @@ impl Kept {
         }
         Ok(true)
     }
+}
+
+/// Samples that an instance says it lost.
+fn lost(accounting: &v1::Accounting) -> i64 {
+    let counters = accounting.dropped.iter().chain(&accounting.recovered_dropped);
+    let sum = counters.fold(0, |sum: u64, counter| sum.saturating_add(counter.value));
+    i64::try_from(sum).unwrap_or(i64::MAX)
 }
 
 /// Text that is only read by people: without NUL characters, which PostgreSQL cannot hold.

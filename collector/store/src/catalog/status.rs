@@ -3,6 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
+    change::Single,
     commit::{COLUMNS, Kept},
     database::Database,
     error::CatalogError,
@@ -15,18 +16,26 @@ use crate::level::Level;
 /// For messages.
 const ACTION: &str = "read the status of";
 
-/// Instances with data in a range, by id; all of them without one.
+/// Instances with data in a range, by id; with `lossy` only those that lost something.
 pub(super) async fn instances(
     database: &Database,
-    range: Option<(i64, i64)>,
+    (start, end): (i64, i64),
+    lossy: bool,
 ) -> Result<Vec<Instance>, CatalogError> {
-    let mut statement = Statement::new(&format!("SELECT {COLUMNS} FROM instances"));
-    if let Some((start, end)) = range {
-        statement = statement.push(" WHERE window_end > ").bind(start);
-        statement = statement.push(" AND window_start < ").bind(end);
-    }
+    let statement = format!("SELECT {COLUMNS} FROM instances WHERE window_end > ");
+    let statement = Statement::new(&statement).bind(start).push(" AND window_start < ").bind(end);
+    let statement = if lossy { statement.push(" AND lost > 0") } else { statement };
     let rows = database.read("read instances of", statement.push(" ORDER BY id")).await?;
     rows.iter().map(|row| Ok(Kept::read(database, row)?.status)).collect()
+}
+
+/// Forgets instances whose last window ended before an instant; gives how many.
+pub(super) async fn forget_instances(
+    database: &Database,
+    before: i64,
+) -> Result<u64, CatalogError> {
+    let statement = || Statement::new("DELETE FROM instances WHERE window_end < ").bind(before);
+    database.change(&Single(statement)).await
 }
 
 /// Everything in numbers.

@@ -8,7 +8,7 @@ use fleetprof_store::{
     ServiceSum,
 };
 
-use crate::fixture::{Place, SECOND, T0, delivery, file, ids, live, on_both};
+use crate::fixture::{EVER, Place, SECOND, T0, delivery, file, ids, live, on_both};
 
 on_both!(
     a_query_finds_what_overlaps,
@@ -151,6 +151,11 @@ async fn futures_may_move_between_threads() {
     sent((catalog.expire(Level::Fine, Expire::Service("a"), 0, 0), catalog.retire_until(0, 0)));
     sent((catalog.retired(0, 0), catalog.forget(&[]), catalog.heal(FileId::random())));
     sent((catalog.quarantine(FileId::random(), ""), catalog.lease("", "", Duration::ZERO, 0)));
-    sent((catalog.instances(), catalog.instances_in((0, 1)), catalog.status(), catalog.check()));
+    sent((
+        catalog.instances(EVER),
+        catalog.lossy_instances(EVER),
+        catalog.status(),
+        catalog.check(),
+    ));
     sent((catalog.services(Level::Fine, (0, 1)), Catalog::open(&place.url), catalog.close()));
 }

@@ -106,10 +106,12 @@ pub(crate) fn delivery(instance: InstanceId, sequence: u64) -> Delivery {
     }
 }
 
+/// All time.
+pub(crate) const EVER: (i64, i64) = (i64::MIN, i64::MAX);
+
 /// All live files of a level.
 pub(crate) async fn live(catalog: &Catalog, level: Level) -> Vec<FileRow> {
-    let range = (i64::MIN, i64::MAX);
-    let query = FileQuery { level: Some(level), range, service: None, rolled: None };
+    let query = FileQuery { level: Some(level), range: EVER, service: None, rolled: None };
     catalog.files(&query).await.expect("finds")
 }
 

@@ -10,15 +10,15 @@ use fleetprof_proto::{
 };
 use fleetprof_store::{
     Blob, Catalog, Committed, Delivery, Expire, FileId, FileRow, FunctionFile, HOUR, Level,
-    NewFile, Replace, SymbolCursor,
+    NewFile, Replace, SymbolContent, SymbolCursor, SymbolTable,
 };
 
 use crate::{
-    fixture::{Place, SECOND, T0, delivery, file, ids, live, on_both},
+    fixture::{EVER, Place, SECOND, T0, delivery, file, ids, live, on_both},
     symbols::table,
 };
 
-on_both!(version_1_is_brought_up_to_date);
+on_both!(version_1_is_brought_up_to_date, version_2_is_brought_up_to_date);
 
 /// What a catalog of version 1 was told.
 struct Version1 {
@@ -73,19 +73,47 @@ fn numbered(number: i64, level: Level, bucket: i64) -> NewFile {
     file
 }
 
-/// The dump of a database of this kind.
-fn dump(place: &Place) -> &'static str {
+/// The dump of a database of this kind, and what version 2 adds to it.
+fn dumps(place: &Place) -> [&'static str; 2] {
     if place.url.starts_with("sqlite:") {
-        include_str!("../fixtures/catalog-1/sqlite.sql")
+        [
+            include_str!("../fixtures/catalog-1/sqlite.sql"),
+            include_str!("../fixtures/catalog-2/sqlite.sql"),
+        ]
     } else {
-        include_str!("../fixtures/catalog-1/postgres.sql")
+        [
+            include_str!("../fixtures/catalog-1/postgres.sql"),
+            include_str!("../fixtures/catalog-2/postgres.sql"),
+        ]
     }
 }
 
+/// Check that the symbol tables of version 2 are known after it was opened, too, and that an instance of which
+/// it is not known whether it lost something counts as one that did, until its next batch.
+async fn version_2_is_brought_up_to_date(place: Place) {
+    for dump in dumps(&place) {
+        place.execute(dump).await;
+    }
+    let known = Version1::new();
+    let catalog = place.open().await;
+    has_all_of_version_1(&catalog, &known).await;
+    let id = FileId::from_number(7).expect("positive");
+    let blob = Blob { path: format!("symbols/{id}.symtab"), bytes: 100, crc32c: u32::MAX };
+    let symbols = SymbolTable { id, content: SymbolContent::Table(blob), ..table(1, 1, 1) };
+    let (changes, _) = catalog.symbol_changes(SymbolCursor::default(), 10).await.expect("reads");
+    assert_eq!(changes, [symbols]);
+
+    assert_eq!(catalog.lossy_instances(EVER).await.expect("reads").len(), 1);
+    let next = [delivery(known.deliveries[0].id.instance, 1001)];
+    let file = [file(Level::Fine, T0 + 2 * HOUR, &["checkout"])];
+    assert_eq!(catalog.commit(&file, &next, T0).await.expect("commits"), Committed::Done);
+    assert_eq!(catalog.lossy_instances(EVER).await.expect("reads"), []);
+}
+
 /// Check that all that a catalog of version 1 knew is known after it was opened, batches and leases included,
-/// and that it can do what version 2 can.
+/// and that it can do what later versions can.
 async fn version_1_is_brought_up_to_date(place: Place) {
-    place.execute(dump(&place)).await;
+    place.execute(dumps(&place)[0]).await;
     let known = Version1::new();
     let catalog = place.open().await;
     has_all_of_version_1(&catalog, &known).await;
@@ -98,7 +126,7 @@ async fn version_1_is_brought_up_to_date(place: Place) {
     assert_eq!(committed, Committed::Duplicates(known.batches()[..1].to_vec()));
     let new = [delivery(instance, 4), delivery(instance, 1001)];
     assert_eq!(catalog.commit(&again, &new, now).await.expect("commits"), Committed::Done);
-    assert_eq!(catalog.instances().await.expect("reads")[0].batches, 8);
+    assert_eq!(catalog.instances(EVER).await.expect("reads")[0].batches, 8);
 
     // Files of both can be merged, and files of version 1 retired and forgotten.
     let mut merged = file(Level::Fine, T0 + 2 * HOUR, &["checkout", "s\u{fc}che"]);
@@ -144,7 +172,7 @@ async fn has_all_of_version_1(catalog: &Catalog, known: &Version1) {
     let instance = asked[0].instance;
     asked.extend([0, 4, 6, 9, 999, 1001].map(|sequence| BatchId { instance, sequence }));
     assert_eq!(catalog.contains(&asked).await.expect("reads"), batches);
-    let instances = catalog.instances().await.expect("reads");
+    let instances = catalog.instances(EVER).await.expect("reads");
     assert_eq!(instances.len(), 1);
     assert_eq!(
         (instances[0].instance, instances[0].batches, instances[0].samples),

@@ -1,9 +1,12 @@
 //! What a collector gets: batches of agents, texts of people.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
+};
 
 use fleetprof_proto::{
-    batch::{Batch, Limits, Merger, open, seal},
+    batch::{Batch, Limits, Merger, downgrade, open, seal},
     ids::{BatchId, ObjectId},
     pprof,
     selector::Selector,
@@ -45,12 +48,49 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
+/// Samples and nanoseconds by origin, stack and result, whatever the order of the tables.
+fn fingerprint(batch: &Batch) -> BTreeMap<(usize, u64, u32), (u64, u64)> {
+    let frames: Vec<u64> = (0..batch.frame_count())
+        .map(|row| {
+            let frame = batch.frame(row);
+            let name = frame.name.map(|name| (name.function, name.file, name.line));
+            hash((frame.object, frame.offset, frame.reason as i32, name))
+        })
+        .collect();
+    let mut stacks: Vec<u64> = Vec::new();
+    for row in 0..batch.stack_count() {
+        let node = batch.stack_node(row);
+        stacks.push(node.map_or(0, |(parent, frame)| hash((stacks[parent], frames[frame]))));
+    }
+    let mut sums = BTreeMap::<_, (u64, u64)>::new();
+    for row in batch.samples() {
+        let sum = sums.entry((row.origin, stacks[row.stack], row.result)).or_default();
+        *sum = (sum.0 + row.count, sum.1 + row.nanos);
+    }
+    sums
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What is valid can be stored, merged and shown, and loses no sample on the way.
 fn is_usable(batch: &Batch) {
     let id = BatchId::from_wire(&[7; 16], 1).expect("a valid id");
     let sealed = seal(id, batch).expect("there is memory");
     let (_, again) = open(&sealed, Limits::default()).expect("what was sealed can be opened");
-    assert_eq!(again.wire(), batch.wire());
+    assert_eq!(again.sample_total(), batch.sample_total());
+    assert_eq!(fingerprint(&again), fingerprint(batch));
+    // What is in order stays as it is.
+    let ordered = seal(id, &again).expect("there is memory");
+    let (_, twice) = open(&ordered, Limits::default()).expect("what was sealed can be opened");
+    assert_eq!(twice.wire(), again.wire());
+    // An older collector is sent the tables as they are.
+    let plain = downgrade(&ordered, Limits::default()).expect("what can be opened can be changed");
+    let (_, plain) = open(&plain, Limits::default()).expect("what was changed can be opened");
+    assert_eq!(plain.wire(), again.wire());
 
     for frame in 0..batch.frame_count() {
         let frame = batch.frame(frame);

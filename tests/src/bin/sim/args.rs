@@ -130,6 +130,7 @@ impl Args {
             zones: self.zones,
             cores: self.cores,
             frequency: f64::from(self.hz),
+            busy: None,
             seed: self.seed,
         }
     }

@@ -17,8 +17,12 @@ use crate::format::{
 
 /// Frames as cells, and the texts that their numbers mean.
 pub(super) struct Frames {
-    /// By row of the code's frames; only those that are used are filled in.
+    /// By row of the code's frames, as is what follows; only those that are used are filled in.
     cells: Vec<Cells>,
+    /// Which of [`Self::object_cells`]: apart from other cells, as they are asked for by every row of a file.
+    objects: Vec<u32>,
+    offsets: Vec<Option<i64>>,
+    object_cells: Vec<Object>,
     /// Lines of inlined code, outermost first.
     inlined: Vec<Source>,
     pub(super) texts: Columns<Texts>,
@@ -39,8 +43,6 @@ pub(super) struct Columns<T> {
 /// What is the same in all rows of a frame.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cells {
-    pub(super) object: Object,
-    pub(super) offset: Option<i64>,
     pub(super) reason: Option<i32>,
     /// Of the physical row.
     pub(super) source: Source,
@@ -73,7 +75,10 @@ impl Frames {
         let mut is_known = vec![false; code.frame_count()];
         let mut is_seen = vec![false; code.stack_count()];
         let mut inlined = Vec::new();
-        let mut objects = HashMap::new();
+        let mut objects = vec![0; code.frame_count()];
+        let mut offsets = vec![None; code.frame_count()];
+        let mut object_cells = vec![Object::default()];
+        let mut known_objects = HashMap::new();
         let mut strings = Columns::default();
         for stack in &plan.stacks {
             let mut at = *stack as usize;
@@ -87,14 +92,34 @@ impl Frames {
                 }
                 let lines = names.and_then(|names| names.lines(frame)).unwrap_or_default();
                 let frame_ref = code.frame(frame);
-                let object = match objects.entry(frame_ref.object) {
+                objects[frame] = match known_objects.entry(frame_ref.object) {
                     Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(new) => *new.insert(strings.object(&frame_ref)),
+                    Entry::Vacant(new) => {
+                        object_cells.push(strings.object(&frame_ref));
+                        *new.insert(index(object_cells.len() - 1))
+                    }
                 };
-                cells[frame] = strings.cells(&frame_ref, object, lines, &mut inlined);
+                // The bits of an unsigned number.
+                offsets[frame] = frame_ref.name.is_none().then(|| frame_ref.offset.cast_signed());
+                cells[frame] = strings.cells(&frame_ref, lines, &mut inlined);
             }
         }
-        Self { cells, inlined, texts: strings.finish() }
+        Self { cells, objects, offsets, object_cells, inlined, texts: strings.finish() }
+    }
+
+    /// The object of a frame, for [`Self::object_cells`].
+    pub(super) fn object(&self, frame: usize) -> u32 {
+        self.objects[frame]
+    }
+
+    /// The cells that tell the object.
+    pub(super) fn object_cells(&self, object: u32) -> Object {
+        self.object_cells[object as usize]
+    }
+
+    /// The offset of a frame in its object.
+    pub(super) fn offset(&self, frame: usize) -> Option<i64> {
+        self.offsets[frame]
     }
 
     /// The cells of a frame.
@@ -127,13 +152,7 @@ impl Columns<Strings> {
         Object { kind: self.kind.number(kind_name(frame.kind)), module, build_id }
     }
 
-    fn cells(
-        &mut self,
-        frame: &FrameRef<'_>,
-        object: Object,
-        lines: &[Line],
-        inlined: &mut Vec<Source>,
-    ) -> Cells {
+    fn cells(&mut self, frame: &FrameRef<'_>, lines: &[Line], inlined: &mut Vec<Source>) -> Cells {
         if let Some(name) = frame.name {
             let source = Source {
                 function: Some(self.function.number(name.function)),
@@ -141,7 +160,7 @@ impl Columns<Strings> {
                 file: name.file.map(|file| self.file.number(file)),
                 line: line_cell(name.line),
             };
-            return Cells { object, source, ..Cells::default() };
+            return Cells { source, ..Cells::default() };
         }
         let (source, inner) = match lines.split_last() {
             Some((physical, inner)) => (self.source(physical), inner),
@@ -150,9 +169,6 @@ impl Columns<Strings> {
         let start = inlined.len();
         inlined.extend(inner.iter().rev().map(|line| self.source(line)));
         Cells {
-            object,
-            // The bits of an unsigned number.
-            offset: Some(frame.offset.cast_signed()),
             reason: reason_name(frame.reason).map(|reason| self.reason.number(reason)),
             source,
             inlined: start..inlined.len(),
@@ -179,6 +195,11 @@ impl Columns<Strings> {
             reason: self.reason.finish(),
         }
     }
+}
+
+/// A row of a batch: those are numbered by 32 bits.
+fn index(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 /// All its bits, though no file has so many lines; null when unknown.

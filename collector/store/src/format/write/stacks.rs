@@ -10,7 +10,10 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use bytes::Bytes;
 use fleetprof_proto::batch::Batch;
 
-use super::{FileWriter, Layout, frames::Frames};
+use super::{
+    FileWriter, Layout,
+    frames::{Frames, Object},
+};
 use crate::{
     catalog::FileId,
     format::{
@@ -110,13 +113,17 @@ impl<'a> Rows<'a> {
         let Self { file, frames, stack_ids, depths, places } = self;
         let texts = &frames.texts;
         let source = |(frame, inlined): (u32, u32)| frames.source(frame as usize, inlined);
-        let cells = |(frame, _): (u32, u32)| frames.cells(frame as usize);
         let text = |of: &Texts, number: &dyn Fn((u32, u32)) -> Option<i32>| {
             // Files of what has just come have no names.
             let is_empty = of.is_empty();
             let numbers =
                 if is_empty { Int32Array::new_null(count) } else { numbers(&places, number) };
             column(numbers, of)
+        };
+        let objects: Vec<u32> =
+            places.iter().map(|(frame, _)| frames.object(*frame as usize)).collect();
+        let of_object = |of: &Texts, number: fn(Object) -> Option<i32>| {
+            column(numbers(&objects, |object| number(frames.object_cells(object))), of)
         };
         let is_inlined = BooleanBuffer::collect_bool(count, |row| places[row].1 > 0);
         let lines = match texts.function.is_empty() {
@@ -132,29 +139,29 @@ impl<'a> Rows<'a> {
             text(&texts.file, &|place| source(place).file)?,
             Arc::new(lines),
             Arc::new(BooleanArray::new(is_inlined, None)),
-            text(&texts.module, &|place| cells(place).object.module)?,
-            text(&texts.kind, &|place| Some(cells(place).object.kind))?,
-            text(&texts.build_id, &|place| cells(place).object.build_id)?,
-            Arc::new(numbers::<Int64Type>(&places, |place| cells(place).offset)),
-            text(&texts.reason, &|place| cells(place).reason)?,
+            of_object(&texts.module, |object| object.module)?,
+            of_object(&texts.kind, |object| Some(object.kind))?,
+            of_object(&texts.build_id, |object| object.build_id)?,
+            Arc::new(numbers::<_, Int64Type>(&places, |(frame, _)| frames.offset(frame as usize))),
+            text(&texts.reason, &|(frame, _)| frames.cells(frame as usize).reason)?,
         ])
     }
 }
 
 /// A column that may have nulls.
-fn numbers<T: ArrowPrimitiveType>(
-    places: &[(u32, u32)],
-    number: impl Fn((u32, u32)) -> Option<T::Native>,
+fn numbers<P: Copy, T: ArrowPrimitiveType>(
+    rows: &[P],
+    number: impl Fn(P) -> Option<T::Native>,
 ) -> PrimitiveArray<T> {
     let mut has_nulls = false;
-    let mut get = |place: &(u32, u32)| {
-        let number = number(*place);
+    let mut get = |row: &P| {
+        let number = number(*row);
         has_nulls |= number.is_none();
         number.unwrap_or_default()
     };
-    let numbers: Vec<T::Native> = places.iter().map(&mut get).collect();
-    let is_there = |row: usize| number(places[row]).is_some();
-    let nulls = has_nulls.then(|| BooleanBuffer::collect_bool(places.len(), is_there));
+    let numbers: Vec<T::Native> = rows.iter().map(&mut get).collect();
+    let is_there = |row: usize| number(rows[row]).is_some();
+    let nulls = has_nulls.then(|| BooleanBuffer::collect_bool(rows.len(), is_there));
     PrimitiveArray::new(numbers.into(), nulls.map(NullBuffer::new))
 }
 

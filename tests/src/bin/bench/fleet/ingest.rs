@@ -17,6 +17,8 @@ use super::{DRAIN, MINUTE, Past, SECOND, backfill, collector, library};
 use crate::report::Report;
 
 const HOSTS: usize = 200;
+/// All of their 16 CPUs are.
+const BUSY: Option<f64> = Some(1.0);
 /// Length of the past that is delivered.
 const SPAN: i64 = 10 * MINUTE;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -38,7 +40,7 @@ pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
         let before = cpu::process_seconds(pid).unwrap_or(f64::NAN);
         let until = machine::unix_nanos() / MINUTE * MINUTE - MINUTE;
         let past = Past { from: until - SPAN, until, window: WINDOW, reuse: 1 };
-        let plan = PlanConfig { hosts: HOSTS, ..PlanConfig::default() };
+        let plan = PlanConfig { hosts: HOSTS, busy: BUSY, ..PlanConfig::default() };
         let told = backfill(&collector, &library, plan, past);
         let busy = cpu::process_seconds(pid).unwrap_or(f64::NAN) - before;
         let count = told.acknowledged().samples as f64;
@@ -57,7 +59,7 @@ pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
         both.map(|(rate, size)| rate * of(size) / 1e6).collect()
     };
     let (plain, gz) = (equivalent(|size| size.plain), equivalent(|size| size.gz));
-    report.add("fleet: hosts (16 CPUs, 19 Hz) per core of the collector", "hosts", hosts);
+    report.add("fleet: hosts (16 CPUs, all busy, 19 Hz) per core of the collector", "hosts", hosts);
     report.add("fleet: samples per second of the collector's CPU", "1/core-s", samples);
     report.add("fleet: the same as pprof of each host and 10 s, uncompressed", "MB/core-s", plain);
     report.add("fleet: the same, gzip", "MB/core-s", gz);
@@ -102,7 +104,7 @@ fn live(report: &mut Report, library: &Arc<Library>) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut collector = collector(dir.path());
     let pid = collector.process().pid();
-    let plan = PlanConfig { hosts: LIVE_HOSTS, roles: 100, ..PlanConfig::default() };
+    let plan = PlanConfig { hosts: LIVE_HOSTS, roles: 100, busy: BUSY, ..PlanConfig::default() };
     let plan = Arc::new(Plan::new(plan, library));
     let config = Config {
         hosts_per_connection: 10,
