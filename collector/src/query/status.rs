@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use fleetprof_proto::v1;
-use fleetprof_store::{DAY, FileRow, Instance};
+use fleetprof_store::{FileRow, Instance};
 use tokio_util::sync::CancellationToken;
 
 use super::{QueryError, QueryParts, reader};
-use crate::clock;
+
+/// Starts of agents that are listed: more than any fleet has at a time.
+const MAX_INSTANCES: u32 = 100_000;
 
 pub(super) fn run(
     parts: &QueryParts,
     cancel: &CancellationToken,
 ) -> Result<v1::StatusResponse, QueryError> {
     let store = reader::wait(parts, cancel, parts.store.status())?;
-    let recent = (clock::unix_nanos().saturating_sub(DAY), i64::MAX);
-    let instances = reader::wait(parts, cancel, parts.store.instances(recent))?;
+    let instances = reader::wait(parts, cancel, parts.store.latest_instances(MAX_INSTANCES))?;
     let damaged = reader::wait(parts, cancel, parts.store.damaged())?;
     let objects = parts.catalog.status();
     Ok(v1::StatusResponse {

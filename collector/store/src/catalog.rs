@@ -267,7 +267,15 @@ impl Catalog {
         status::instances(&self.database, range, false).await
     }
 
-    /// Those of them that said that they lost something.
+    /// Those with the latest data, latest first, no more than `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn latest_instances(&self, limit: u32) -> Result<Vec<Instance>, CatalogError> {
+        status::latest_instances(&self.database, limit).await
+    }
+
+    /// Those with data in a range that said that they lost something.
     ///
     /// # Errors
     /// When the database fails.

@@ -119,16 +119,17 @@ impl ProfileStore {
         Ok(self.catalog.status().await?)
     }
 
-    /// What was taken over in a range, Unix nanoseconds, the end exclusive, by the agent instance it came
-    /// from.
+    /// What was taken over, by the agent instance it came from: those with the latest data, latest first, no
+    /// more than `limit`.
     ///
     /// # Errors
     /// When the catalog cannot be asked.
-    pub async fn instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, StoreError> {
-        Ok(self.catalog.instances(range).await?)
+    pub async fn latest_instances(&self, limit: u32) -> Result<Vec<Instance>, StoreError> {
+        Ok(self.catalog.latest_instances(limit).await?)
     }
 
-    /// Those of them that said that they lost something.
+    /// Agent instances with data in a range, Unix nanoseconds, the end exclusive, that said that they lost
+    /// something.
     ///
     /// # Errors
     /// When the catalog cannot be asked.

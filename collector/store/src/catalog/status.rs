@@ -29,6 +29,18 @@ pub(super) async fn instances(
     rows.iter().map(|row| Ok(Kept::read(database, row)?.status)).collect()
 }
 
+/// The instances with the latest data, no more than so many.
+pub(super) async fn latest_instances(
+    database: &Database,
+    limit: u32,
+) -> Result<Vec<Instance>, CatalogError> {
+    let statement = Statement::new(&format!(
+        "SELECT {COLUMNS} FROM instances ORDER BY window_end DESC, id LIMIT "
+    ));
+    let rows = database.read("read instances of", statement.bind(i64::from(limit))).await?;
+    rows.iter().map(|row| Ok(Kept::read(database, row)?.status)).collect()
+}
+
 /// Forgets instances whose last window ended before an instant; gives how many.
 pub(super) async fn forget_instances(
     database: &Database,

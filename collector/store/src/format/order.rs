@@ -219,8 +219,8 @@ impl Walk {
     }
 }
 
-/// A row of a batch: those are numbered by 32 bits.
-fn index(row: usize) -> u32 {
+/// A row of a batch, or one of a row group: those are numbered by 32 bits.
+pub(super) fn index(row: usize) -> u32 {
     u32::try_from(row).unwrap_or(u32::MAX)
 }
 

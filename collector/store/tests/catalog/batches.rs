@@ -145,6 +145,10 @@ async fn instances_that_lost_nothing_are_not_asked_for_losses(place: Place) {
     let late = (T0 + 4 * SECOND, T0 + 9 * SECOND);
     assert_eq!(catalog.lossy_instances(late).await.expect("reads"), []);
     assert_eq!(catalog.instances(EVER).await.expect("reads").len(), 2);
+    let latest = catalog.latest_instances(1).await.expect("reads");
+    assert_eq!(latest.iter().map(|it| it.instance).collect::<Vec<_>>(), [one]);
+    let latest = catalog.latest_instances(9).await.expect("reads");
+    assert_eq!(latest.iter().map(|it| it.instance).collect::<Vec<_>>(), [one, other]);
 }
 
 async fn instances_of_long_ago_are_forgotten(place: Place) {

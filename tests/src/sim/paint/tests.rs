@@ -4,7 +4,7 @@ use std::{
 };
 
 use fleetprof_proto::{
-    batch::{Batch, Limits, Window, open},
+    batch::{Batch, Limits, Window, open, seal},
     ids::{BatchId, InstanceId},
     v1::Accounting,
 };
@@ -76,7 +76,9 @@ fn paint(library: &Arc<Library>, plan: &Arc<Plan>, start: i64) -> Vec<Painted> {
         let (tail, id) = (tail(), BatchId { instance: InstanceId::random(), sequence: 1 });
         body.pack().expect("memory");
         let glued = body.glue(id, &tail).expect("memory").expect("packed");
-        assert_eq!(open(&glued, Limits::default()).expect("valid"), (id, batch.clone()));
+        let sealed = seal(id, &batch).expect("memory");
+        let [glued, sealed] = [glued, sealed].map(|it| open(&it, Limits::default()));
+        assert_eq!(glued.expect("valid"), sealed.expect("valid"));
         Painted { batch, parts: body.parts, distinct: body.distinct }
     });
     painted.collect()

@@ -10,7 +10,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 use crate::format::{
     Names,
-    order::Plan,
+    order::{Plan, index},
     schema::{build_id_text, kind_name, reason_name},
     strings::{Strings, Texts},
 };
@@ -195,11 +195,6 @@ impl Columns<Strings> {
             reason: self.reason.finish(),
         }
     }
-}
-
-/// A row of a batch: those are numbered by 32 bits.
-fn index(row: usize) -> u32 {
-    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 /// All its bits, though no file has so many lines; null when unknown.

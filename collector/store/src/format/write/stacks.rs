@@ -18,7 +18,7 @@ use crate::{
     catalog::FileId,
     format::{
         FormatError, Names,
-        order::{Plan, groups},
+        order::{Plan, groups, index},
         schema,
         strings::{Texts, column},
     },
@@ -163,9 +163,4 @@ fn numbers<P: Copy, T: ArrowPrimitiveType>(
     let is_there = |row: usize| number(rows[row]).is_some();
     let nulls = has_nulls.then(|| BooleanBuffer::collect_bool(rows.len(), is_there));
     PrimitiveArray::new(numbers.into(), nulls.map(NullBuffer::new))
-}
-
-/// A row of a batch, or one of a row group: those are numbered by 32 bits.
-fn index(row: usize) -> u32 {
-    u32::try_from(row).unwrap_or(u32::MAX)
 }
