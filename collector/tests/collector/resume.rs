@@ -63,7 +63,10 @@ impl Sender {
 
     /// What the collector has of this very file.
     async fn kept(&self, url: &str) -> u64 {
-        let answer = self.prepare(url).await.expect("wanted");
+        self.ours(&self.prepare(url).await.expect("wanted"))
+    }
+
+    fn ours(&self, answer: &PrepareUploadResponse) -> u64 {
         assert!(!answer.duplicate);
         let kept = answer.kept as usize;
         let is_ours = answer.kept_sha256 == Sha256::digest(&self.bytes[..kept]).as_slice();
@@ -117,8 +120,13 @@ fn largest(scratch: &Path) -> u64 {
 
 async fn until_kept(sender: &Sender, url: &str, bytes: u64) {
     let waiting = tokio::time::timeout(std::time::Duration::from_secs(60), async {
-        while sender.kept(url).await != bytes {
-            tokio::task::yield_now().await;
+        loop {
+            match sender.prepare(url).await {
+                Ok(answer) if sender.ours(&answer) == bytes => return,
+                // The upload that was broken off has not given its room back yet.
+                Err(status) if status.code() != Code::ResourceExhausted => panic!("{status}"),
+                Ok(_) | Err(_) => tokio::task::yield_now().await,
+            }
         }
     });
     waiting.await.expect("what came is kept");
