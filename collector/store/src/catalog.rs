@@ -258,16 +258,8 @@ impl Catalog {
         leases::release(&self.database, lease).await
     }
 
-    /// Agent instances that batches were taken over from, by id: those whose first window begins before
-    /// the end of a range, and whose last one ends after its start.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, CatalogError> {
-        status::instances(&self.database, range, false).await
-    }
-
-    /// Those with the latest data, latest first, no more than `limit`.
+    /// Agent instances that batches were taken over from: those with the latest data, latest first, no
+    /// more than `limit`.
     ///
     /// # Errors
     /// When the database fails.
@@ -275,12 +267,13 @@ impl Catalog {
         status::latest_instances(&self.database, limit).await
     }
 
-    /// Those with data in a range that said that they lost something.
+    /// Those that said that they lost something, whose first window begins before the end of a range, and
+    /// whose last one ends after its start.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn lossy_instances(&self, range: (i64, i64)) -> Result<Vec<Instance>, CatalogError> {
-        status::instances(&self.database, range, true).await
+        status::lossy_instances(&self.database, range).await
     }
 
     /// Forgets agent instances whose last window ended before an instant, Unix nanoseconds; gives how

@@ -95,7 +95,8 @@ impl ProfileStore {
         let known = retention.longest().max(INSTANCES);
         removed.instances = self.catalog.forget_instances(now.saturating_sub(nanos(known))).await?;
         if removed != Removed::default() {
-            info!(retired = removed.retired, deleted = removed.deleted, "old profiles removed");
+            let Removed { retired, deleted, instances, .. } = removed;
+            info!(retired, deleted, instances, "what is too old was removed");
         }
         Ok(removed)
     }

@@ -147,6 +147,7 @@ impl<'a> Translation<'a> {
         }
         let mut stacks = vec![StackIndex::EMPTY; self.batch.stack_count()];
         for stack in by_depth(self.batch) {
+            let stack = stack as usize;
             let Some((parent, frame)) = self.batch.stack_node(stack) else { continue };
             let frame = self.frame(builder, frame);
             stacks[stack] = builder.child(stacks[parent], frame);
@@ -171,21 +172,22 @@ impl<'a> Translation<'a> {
 }
 
 /// Rows of all stacks, those with fewer frames first, else in their order.
-fn by_depth(batch: &Batch) -> Vec<usize> {
-    let mut depths: Vec<usize> = Vec::with_capacity(batch.stack_count());
+fn by_depth(batch: &Batch) -> Vec<u32> {
+    let mut depths: Vec<u32> = Vec::with_capacity(batch.stack_count());
     for stack in 0..batch.stack_count() {
         // Parents stand before their children.
         depths.push(batch.stack_node(stack).map_or(0, |(parent, _)| depths[parent] + 1));
     }
-    let mut next = vec![0; depths.iter().max().map_or(0, |deepest| deepest + 2)];
-    depths.iter().for_each(|depth| next[depth + 1] += 1);
+    let mut next = vec![0_u32; depths.iter().max().map_or(0, |deepest| *deepest as usize + 2)];
+    depths.iter().for_each(|depth| next[*depth as usize + 1] += 1);
     for depth in 1..next.len() {
         next[depth] += next[depth - 1];
     }
     let mut order = vec![0; depths.len()];
-    for (stack, depth) in depths.iter().enumerate() {
-        order[next[*depth]] = stack;
-        next[*depth] += 1;
+    for (stack, depth) in (0..).zip(&depths) {
+        let place = &mut next[*depth as usize];
+        order[*place as usize] = stack;
+        *place += 1;
     }
     order
 }

@@ -94,8 +94,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         programs: &[],
         verdict: Verdict::PerfDiffers,
         most_percent: 0,
-        because: "Seen once in some 60,000 stacks, of a static program, and not understood yet: perf ends \
-                  otherwise; gdb, on the same registers and bytes, has our frames up to the root. One a \
+        because: "Seen once, in a static program, and not understood yet: perf has other frames; gdb, on the same registers and bytes, has our frames up to the root. One a \
                   program is let pass, and printed.",
     },
     Explanation {

@@ -16,17 +16,14 @@ use crate::level::Level;
 /// For messages.
 const ACTION: &str = "read the status of";
 
-/// Instances with data in a range, by id; with `lossy` only those that lost something.
-pub(super) async fn instances(
+/// Instances with data in a range that lost something.
+pub(super) async fn lossy_instances(
     database: &Database,
     (start, end): (i64, i64),
-    lossy: bool,
 ) -> Result<Vec<Instance>, CatalogError> {
-    let statement = format!("SELECT {COLUMNS} FROM instances WHERE window_end > ");
+    let statement = format!("SELECT {COLUMNS} FROM instances WHERE lost > 0 AND window_end > ");
     let statement = Statement::new(&statement).bind(start).push(" AND window_start < ").bind(end);
-    let statement = if lossy { statement.push(" AND lost > 0") } else { statement };
-    let rows = database.read("read instances of", statement.push(" ORDER BY id")).await?;
-    rows.iter().map(|row| Ok(Kept::read(database, row)?.status)).collect()
+    read_instances(database, statement).await
 }
 
 /// The instances with the latest data, no more than so many.
@@ -37,7 +34,14 @@ pub(super) async fn latest_instances(
     let statement = Statement::new(&format!(
         "SELECT {COLUMNS} FROM instances ORDER BY window_end DESC, id LIMIT "
     ));
-    let rows = database.read("read instances of", statement.bind(i64::from(limit))).await?;
+    read_instances(database, statement.bind(i64::from(limit))).await
+}
+
+async fn read_instances(
+    database: &Database,
+    statement: Statement,
+) -> Result<Vec<Instance>, CatalogError> {
+    let rows = database.read("read instances of", statement).await?;
     rows.iter().map(|row| Ok(Kept::read(database, row)?.status)).collect()
 }
 

@@ -152,7 +152,7 @@ async fn futures_may_move_between_threads() {
     sent((catalog.retired(0, 0), catalog.forget(&[]), catalog.heal(FileId::random())));
     sent((catalog.quarantine(FileId::random(), ""), catalog.lease("", "", Duration::ZERO, 0)));
     sent((
-        catalog.instances(EVER),
+        catalog.latest_instances(10_000),
         catalog.lossy_instances(EVER),
         catalog.status(),
         catalog.check(),

@@ -59,6 +59,34 @@ async fn levels_go_at_their_ages() {
     assert_eq!(files_below(&place.profiles()).len(), 1, "the store's mark");
 }
 
+/// Check that what is known of agents goes with the longest age, but not before 30 days: until then a batch may
+/// come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_of_long_ago_are_forgotten() {
+    let place = Place::new();
+    let store = place.open().await;
+    let [older, old, new] = [(); 3].map(|()| InstanceId::random());
+    for (instance, days) in [(older, 50), (old, 40), (new, 20)] {
+        store
+            .append(vec![batch(instance, 1, past_day() - days * DAY, "h")])
+            .await
+            .expect("appends");
+    }
+    let keep = |days| {
+        let age = HOURS * (24 * days);
+        let ages = Ages { fine: HOURS, hourly: HOURS, daily: age };
+        Retention { ages, ..Retention::default() }
+    };
+    for (days, forgotten, left) in
+        [(60, 0, &[new, old, older][..]), (45, 1, &[new, old]), (1, 1, &[new]), (1, 0, &[new])]
+    {
+        assert_eq!(store.retain(&keep(days)).await.expect("removes").instances, forgotten);
+        let known = store.latest_instances(10).await.expect("lists");
+        let known: Vec<_> = known.into_iter().map(|it| it.instance).collect();
+        assert_eq!(known, left, "{days} days");
+    }
+}
+
 /// Check that a limit of size removes detail first.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_much_costs_detail_first() {

@@ -127,7 +127,8 @@ fn below(dir: &Path) -> u64 {
 
 fn questions(report: &mut Report, collector: &Collector, history: &History) {
     let grpc = Grpc::connect(collector.port());
-    let now = machine::unix_nanos();
+    // Of the data: they may be of an earlier run.
+    let now = grpc.status().store.expect("a store").last_unix_nanos;
     let query = |back: i64, selector: &str| v1::Query {
         start_unix_nanos: now - back,
         end_unix_nanos: now,
