@@ -240,3 +240,32 @@ impl TableBuilder {
         Table { code, rows: self.rows.into_iter().map(row).collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that rows are added up on the way, so that memory does not grow with what is added, and that
+    /// nothing is lost by it.
+    #[test]
+    fn rows_of_the_same_key_are_one() {
+        const KEYS: usize = 100_000;
+        let mut builder = TableBuilder::new();
+        let origin = builder.code().origin([(labels::SERVICE, "a")]);
+        let window =
+            |key: usize| Window { start_unix_nanos: key as i64, end_unix_nanos: key as i64 + 1 };
+        for round in 0..8 {
+            for key in 0..KEYS {
+                // In another order each time.
+                let key = (key * 7919 + round) % KEYS;
+                builder.add(origin, StackIndex::EMPTY, 0, window(key), (1, key as u64));
+            }
+            assert!(builder.rows.len() <= 2 * KEYS + ADD_UP_AT, "{}", builder.rows.len());
+        }
+        let table = builder.finish();
+        assert_eq!(table.rows.len(), KEYS);
+        for (key, row) in table.rows.iter().enumerate() {
+            assert_eq!((row.window, row.samples, row.nanos), (window(key), 8, 8 * key as u64));
+        }
+    }
+}

@@ -234,6 +234,21 @@ proptest! {
         prop_assert_eq!(content(&merger.finish()), doubled);
     }
 
+    /// Check that all stacks translated at once are those translated one by one.
+    #[test]
+    fn stacks_are_translated_to_the_same_rows(known in rows(), rows in rows()) {
+        let mut builder = BatchBuilder::new();
+        Translation::new(&build(&known)).all(&mut builder);
+        let batch = build(&rows);
+        let all = Translation::new(&batch).all(&mut builder);
+        let before = builder.rows();
+        let mut translation = Translation::new(&batch);
+        for (row, stack) in all.iter().enumerate() {
+            prop_assert_eq!(translation.stack(&mut builder, row), *stack);
+        }
+        prop_assert_eq!((all.len(), builder.rows()), (batch.stack_count(), before));
+    }
+
     /// Check that no bytes make validation or a walk over the result panic.
     #[test]
     fn mutated_batches_never_panic(rows in rows(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
