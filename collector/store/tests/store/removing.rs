@@ -72,7 +72,7 @@ async fn agents_of_long_ago_are_forgotten() {
             .await
             .expect("appends");
     }
-    let keep = |days| {
+    let keep = |days: u32| {
         let age = HOURS * (24 * days);
         let ages = Ages { fine: HOURS, hourly: HOURS, daily: age };
         Retention { ages, ..Retention::default() }
