@@ -1,7 +1,7 @@
 //! Reads the samples that a plan selects, a file at a time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -210,8 +210,9 @@ fn needed_labels(plan: &Plan, need: &Need<'_>) -> Vec<String> {
 }
 
 fn wanted(plan: &Plan, need: &Need<'_>) -> Wanted {
+    let service = plan.selector.required(labels::SERVICE);
     Wanted {
-        service: plan.selector.required(labels::SERVICE).map(str::to_owned),
+        services: service.map(|service| BTreeSet::from([service.to_owned()])),
         labels: (!need.all_labels).then(|| needed_labels(plan, need)),
         range: Some(range(plan)),
         stacks: need.stacks,

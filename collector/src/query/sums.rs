@@ -3,7 +3,7 @@
 //! Pages with pickers ask for the same labels again and again, of ranges that move by seconds. Files never
 //! change, so what was found in one once holds as long as it is there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use fleetprof_store::{FileId, Piece, Table, Wanted};
 use quick_cache::{Weighter, sync::Cache};
@@ -19,7 +19,7 @@ const SOME_VALUE: &str = "*";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     file: FileId,
-    service: Option<String>,
+    services: Option<BTreeSet<String>>,
     /// Labels with their values.
     labels: Vec<String>,
     /// Whether all others are there, too, without their values.
@@ -38,7 +38,7 @@ struct ByMemory;
 impl Key {
     /// Of all rows of a piece. `names`: whether labels are looked at of which no values are wanted.
     pub(super) fn new(piece: &Piece, wanted: &Wanted, labels: Vec<String>, names: bool) -> Self {
-        Self { file: piece.file.file.id, service: wanted.service.clone(), labels, names }
+        Self { file: piece.file.file.id, services: wanted.services.clone(), labels, names }
     }
 
     /// What is wanted of a table.

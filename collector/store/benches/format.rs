@@ -113,8 +113,8 @@ fn measure(what: &str, table: &Table, names: Option<&dyn Names>) -> Result<(), E
     read("all without stacks", rows, &Wanted { stacks: false, ..Wanted::all() })?;
     let by_service = Wanted { labels: Some(vec!["service".to_owned()]), ..Wanted::all() };
     read("all by service (rows of both files)", rows + frames, &by_service)?;
-    let one = Some("service-3".to_owned());
-    read("one service", rows / services as f64, &Wanted { service: one, ..by_service })?;
+    let one = Wanted { services: Wanted::of_service("service-3").services, ..by_service };
+    read("one service", rows / services as f64, &one)?;
     // No sample wanted but one window of one service's: only stacks take time.
     Ok(())
 }

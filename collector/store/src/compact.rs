@@ -6,8 +6,9 @@
 
 mod jobs;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use fleetprof_proto::labels::SERVICE;
 use tracing::{debug, warn};
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     table::{Table, TableBuilder},
 };
 
+use jobs::Pass;
 pub use jobs::{Job, MergeLimits};
 
 /// How long a worker may be silent before others take over its hour or day.
@@ -112,10 +114,8 @@ impl ProfileStore {
     /// Does one job; `false` when somebody else was faster.
     async fn run(&self, job: &Job, namer: Option<Arc<dyn Namer>>) -> Result<bool, StoreError> {
         let mut outputs = Vec::new();
-        for service in job.services() {
-            if let Some(file) = self.merge_one(job, service, namer.clone()).await? {
-                outputs.push(file);
-            }
+        for services in job.passes() {
+            outputs.extend(self.pass(job, services, namer.clone()).await?);
         }
         self.finish(job, outputs).await
     }
@@ -133,55 +133,82 @@ impl ProfileStore {
         Ok(done)
     }
 
-    /// One output of a job: of one service, or of all.
-    async fn merge_one(
+    /// Reads a job's inputs once: one output for each of these services, or one with all.
+    async fn pass(
         &self,
         job: &Job,
-        service: Option<String>,
+        services: Pass,
         namer: Option<Arc<dyn Namer>>,
-    ) -> Result<Option<NewFile>, StoreError> {
+    ) -> Result<Vec<NewFile>, StoreError> {
         let level = job.level();
         let wanted = Wanted {
-            service: service.clone(),
+            services: services.clone(),
             labels: level.labels().map(|kept| kept.iter().map(|name| (*name).to_owned()).collect()),
             range: None,
             stacks: true,
         };
-        let mut builder = TableBuilder::new();
+        // Batches are counted where they are whole.
+        let is_whole = services.is_none();
         let mut batches = 0;
+        let mut parts = parts(services.clone());
         for row in job.inputs() {
-            let has = |service: &String| row.file.services.iter().any(|it| it.service == *service);
-            if service.as_ref().is_some_and(|service| !has(service)) {
+            let is_wanted =
+                |service: &String| services.as_ref().is_none_or(|it| it.contains(service));
+            if !row.file.services.iter().any(|sum| is_wanted(&sum.service)) {
                 continue;
             }
-            batches += row.file.batches;
+            batches += if is_whole { row.file.batches } else { 0 };
             let piece = Piece { file: row.clone(), range: (i64::MIN, i64::MAX) };
             let table = self.read(&piece, wanted.clone()).await?;
-            builder = self.compute(move || add(builder, &table, level)).await?;
+            parts = self.compute(move || add(parts, &table, level)).await?;
         }
-        if builder.is_empty() {
-            return Ok(None);
+        let mut files = Vec::new();
+        for (service, builder) in parts {
+            if builder.is_empty() {
+                continue;
+            }
+            let table = self.compute(move || builder.finish()).await?;
+            let place = Place { level, bucket: job.bucket(), service, batches };
+            let mut file = self.write_table(place, table, namer.clone()).await?;
+            if level != Level::Fine {
+                // Rows of a minute or an hour do not say when in it there were data.
+                file.spans = spans(job.inputs(), file.service.as_deref());
+            }
+            files.push(file);
         }
-        let table = self.compute(move || builder.finish()).await?;
-        // Batches are counted where they are whole.
-        let batches = if service.is_none() { batches } else { 0 };
-        let place = Place { level, bucket: job.bucket(), service, batches };
-        let mut file = self.write_table(place, table, namer).await?;
-        if level != Level::Fine {
-            // Rows of a minute or an hour do not say when in it there were data.
-            file.spans = spans(job.inputs(), file.service.as_deref());
-        }
-        Ok(Some(file))
+        Ok(files)
     }
 }
 
-fn add(mut builder: TableBuilder, table: &Table, level: Level) -> TableBuilder {
-    let kept = |labels: &std::collections::BTreeMap<&str, &str>| {
-        let kept = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Some(kept.collect())
-    };
-    builder.add_table(table, kept, |window| Some(level.window(window)));
-    builder
+/// What becomes an output, by its service; of `None` all do.
+type Parts = BTreeMap<Option<String>, TableBuilder>;
+
+fn parts(services: Pass) -> Parts {
+    let names = services.map_or(vec![None], |services| services.into_iter().map(Some).collect());
+    names.into_iter().map(|name| (name, TableBuilder::new())).collect()
+}
+
+/// Adds the samples of each part's service to it.
+fn add(mut parts: Parts, table: &Table, level: Level) -> Parts {
+    let has =
+        |name: &str| (0..table.code.origin_count()).any(|origin| table.service(origin) == name);
+    for (service, builder) in &mut parts {
+        if service.as_deref().is_some_and(|name| !has(name)) {
+            continue;
+        }
+        let kept = |labels: &BTreeMap<&str, &str>| {
+            let own = labels.get(SERVICE).copied().unwrap_or_default();
+            let is_its = service.as_deref().is_none_or(|name| name == own);
+            is_its.then(|| {
+                labels
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect()
+            })
+        };
+        builder.add_table(table, kept, |window| Some(level.window(window)));
+    }
+    parts
 }
 
 /// The spans of files together, at most some hundred: the shortest gaps are closed first.
@@ -191,18 +218,4 @@ fn spans(files: &[FileRow], service: Option<&str>) -> Vec<(i64, i64)> {
     };
     let spans = files.iter().filter(has).flat_map(|row| row.file.spans.iter().copied());
     crate::spans::union(spans.collect())
-}
-
-// === impl Job ===
-
-impl Job {
-    /// What each output holds: a service of its own, or (`None`) everything.
-    fn services(&self) -> Vec<Option<String>> {
-        if !self.splits() {
-            return vec![None];
-        }
-        let services = self.inputs().iter().flat_map(|row| &row.file.services);
-        let services: BTreeSet<&String> = services.map(|sum| &sum.service).collect();
-        services.into_iter().map(|service| Some(service.clone())).collect()
-    }
 }

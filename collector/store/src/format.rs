@@ -16,6 +16,8 @@ mod seal;
 mod strings;
 mod write;
 
+use std::collections::BTreeSet;
+
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use fleetprof_proto::{batch::Window, symbol::Line};
@@ -77,8 +79,8 @@ pub trait Names {
 /// What of a pair of files is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Only samples of this service.
-    pub service: Option<String>,
+    /// Only samples of these services; `None`: of all.
+    pub services: Option<BTreeSet<String>>,
     /// Only these labels are read and kept; `None`: all. Samples that have become equal are added up.
     pub labels: Option<Vec<String>>,
     /// Only samples whose window has its middle in this range, Unix nanoseconds, the end exclusive.
@@ -127,7 +129,12 @@ pub enum FormatError {
 impl Wanted {
     /// All that is there.
     pub fn all() -> Self {
-        Self { service: None, labels: None, range: None, stacks: true }
+        Self { services: None, labels: None, range: None, stacks: true }
+    }
+
+    /// All of one service.
+    pub fn of_service(service: impl Into<String>) -> Self {
+        Self { services: Some(BTreeSet::from([service.into()])), ..Self::all() }
     }
 }
 

@@ -95,6 +95,12 @@ impl Table {
         builder.finish()
     }
 
+    /// The service of one origin, empty if it has none.
+    pub(crate) fn service(&self, origin: usize) -> &str {
+        let mut labels = self.code.origin_labels(origin);
+        labels.find(|(name, _)| *name == labels::SERVICE).map_or("", |(_, value)| value)
+    }
+
     /// The labels of one origin.
     pub fn labels(&self, origin: u32) -> BTreeMap<&str, &str> {
         self.code.origin_labels(origin as usize).collect()

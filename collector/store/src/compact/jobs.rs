@@ -1,6 +1,6 @@
 //! What merging there is to do. Pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::{
     catalog::FileRow,
@@ -46,6 +46,13 @@ pub enum Job {
         inputs: Vec<FileRow>,
     },
 }
+
+/// Services whose outputs are made together; `None`: all go into one.
+pub(super) type Pass = Option<BTreeSet<String>>;
+
+/// Most rows that are taken apart at a time: the files of many small services are read once for a lot of them,
+/// those of large services once for each.
+const PASS_ROWS: u64 = 200_000;
 
 type Buckets<'a> = BTreeMap<i64, Vec<&'a FileRow>>;
 
@@ -237,8 +244,44 @@ impl Job {
         }
     }
 
+    /// How the outputs are made: the inputs are read once for each.
+    pub(super) fn passes(&self) -> Vec<Pass> {
+        if !self.splits() {
+            return vec![None];
+        }
+        let mut passes: Vec<BTreeSet<String>> = Vec::new();
+        let mut sum = u64::MAX;
+        for (service, rows) in self.rows_by_service() {
+            sum = sum.saturating_add(rows);
+            match passes.last_mut() {
+                Some(pass) if sum <= PASS_ROWS => {
+                    pass.insert(service.to_owned());
+                }
+                _ => {
+                    sum = rows;
+                    passes.push(BTreeSet::from([service.to_owned()]));
+                }
+            }
+        }
+        passes.into_iter().map(Some).collect()
+    }
+
+    /// Rows that services have in the inputs, as if each row of a file stood for as many samples.
+    fn rows_by_service(&self) -> BTreeMap<&str, u64> {
+        let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+        for FileRow { file, .. } in self.inputs() {
+            let samples: u128 = file.services.iter().map(|sum| u128::from(sum.samples)).sum();
+            for sum in &file.services {
+                let share = u128::from(file.rows) * u128::from(sum.samples) / samples.max(1);
+                let known = rows.entry(&sum.service).or_default();
+                *known = known.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
+            }
+        }
+        rows
+    }
+
     /// Whether each service gets a file of its own.
-    pub(super) fn splits(&self) -> bool {
+    fn splits(&self) -> bool {
         match self {
             Self::Merge { level, .. } => *level != Level::Fine,
             Self::Roll { level, .. } => *level == Level::Daily,

@@ -95,7 +95,7 @@ impl Reader {
     }
 
     fn needed(&self) -> Result<Needed, FormatError> {
-        if self.wanted.service.is_none() && self.wanted.range.is_none() {
+        if self.wanted.services.is_none() && self.wanted.range.is_none() {
             return Ok(Needed::All);
         }
         let mut ids = hashbrown::HashSet::new();

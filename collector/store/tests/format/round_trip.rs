@@ -26,7 +26,7 @@ fn filtered(table: &Table, wanted: &Wanted) -> BTreeMap<Key, (u64, u64)> {
         let service = key.0.iter().find(|label| label.0 == "service");
         let service = service.map_or("", |label| label.1.as_str());
         let middle = key.1.0 + (key.1.1 - key.1.0) / 2;
-        if wanted.service.as_ref().is_some_and(|wanted| wanted != service)
+        if wanted.services.as_ref().is_some_and(|wanted| !wanted.contains(service))
             || wanted.range.is_some_and(|(start, end)| middle < start || middle >= end)
         {
             continue;
@@ -51,12 +51,17 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     let range = (0..30_i64, 1..30_i64)
         .prop_map(move |(start, width)| (NOON + start * second, NOON + (start + width) * second));
     (
-        prop::option::of(service.prop_map(str::to_owned)),
+        prop::option::of(prop::collection::btree_set(service.prop_map(str::to_owned), 0..3)),
         prop::option::of(labels),
         prop::option::of(range),
         any::<bool>(),
     )
-        .prop_map(|(service, labels, range, stacks)| Wanted { service, labels, range, stacks })
+        .prop_map(|(services, labels, range, stacks)| Wanted {
+            services,
+            labels,
+            range,
+            stacks,
+        })
 }
 
 proptest! {
@@ -152,9 +157,9 @@ fn row_groups_are_of_services() {
     };
     // 20,000 rows of a; 131,072 and 28,928 of b; 20,000 of c.
     assert_eq!(groups(&Wanted::all()), 4);
-    let b = Wanted { service: Some("b".to_owned()), ..Wanted::all() };
+    let b = Wanted::of_service("b");
     assert_eq!(groups(&b), 2);
-    assert_eq!(groups(&Wanted { service: Some("c".to_owned()), ..Wanted::all() }), 1);
+    assert_eq!(groups(&Wanted::of_service("c")), 1);
     let first_minute = Some((NOON, NOON + 60_000_000_000));
     assert_eq!(groups(&Wanted { range: first_minute, ..b.clone() }), 1);
 

@@ -96,8 +96,11 @@ pub(crate) async fn sums(
     let (mut sums, mut levels) = (Sums::new(), Vec::new());
     for piece in &plan.pieces {
         levels.push(piece.file.file.level);
-        let wanted =
-            Wanted { service: wish.service.clone(), range: Some(wish.range), ..Wanted::all() };
+        let wanted = Wanted {
+            services: wish.service.clone().map(|service| [service].into()),
+            range: Some(wish.range),
+            ..Wanted::all()
+        };
         let table = store.read(piece, wanted).await.expect("reads");
         add(&mut sums, &table, &key);
     }

@@ -66,10 +66,9 @@ pub(crate) fn pair(bytes: &[u8]) {
     let all = read(&Wanted::all());
     let labels = ["service", "version", "team"].map(str::to_owned).to_vec();
     let part = Wanted {
-        service: Some(SERVICE.to_owned()),
         labels: Some(labels),
         range: Some((1_000, 2_000_000)),
-        stacks: true,
+        ..Wanted::of_service(SERVICE)
     };
     let without_stacks = Wanted { stacks: false, ..part.clone() };
     for part in [part, without_stacks] {

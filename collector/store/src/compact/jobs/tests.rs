@@ -98,3 +98,17 @@ fn damaged_files_are_left_alone() {
     files[0].damaged = Some("gone".to_owned());
     assert_eq!(jobs(&files, 2 * HOUR), ["roll hourly 1"]);
 }
+
+/// Check that every service is in one pass, small ones in one with others, and large ones alone.
+#[test]
+fn inputs_are_read_once_for_many_small_services() {
+    let merge = |inputs| Job::Merge { level: Level::Hourly, bucket: 0, rolled: false, inputs };
+    let hourly = |services: &[&str], rows| row(Level::Hourly, 0, services, rows, false);
+    let small = merge(vec![hourly(&["a", "b", "c"], 30), hourly(&["b", "c", "d"], 30)]);
+    let pass = |services: &[&str]| Some(services.iter().map(|it| (*it).to_owned()).collect());
+    assert_eq!(small.passes(), [pass(&["a", "b", "c", "d"])]);
+    let large = merge(vec![hourly(&["a", "b", "c"], 2 * PASS_ROWS), hourly(&["d"], 7)]);
+    assert_eq!(large.passes(), [pass(&["a"]), pass(&["b"]), pass(&["c", "d"])]);
+    let together = Job::Roll { level: Level::Hourly, bucket: 0, inputs: vec![fine(0, false)] };
+    assert_eq!(together.passes(), [None]);
+}

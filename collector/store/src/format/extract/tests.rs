@@ -10,7 +10,7 @@ fn rows_of_old_files_are_copied() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
     let read = |name: &str| Bytes::from(fs::read(folder.join(name)).expect("it is committed"));
     let (samples, stacks) = (read("1.samples.parquet"), read("1.stacks.parquet"));
-    let wanted = Wanted { service: Some("api".to_owned()), ..Wanted::all() };
+    let wanted = Wanted::of_service("api");
     let before = decode(samples.clone(), Some(stacks.clone()), &wanted).expect("readable");
     let only = ["api".to_owned()];
     let id = FileId::random();

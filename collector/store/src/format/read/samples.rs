@@ -1,5 +1,7 @@
 //! Reads samples.
 
+use std::collections::BTreeSet;
+
 use arrow_array::RecordBatch;
 use fleetprof_proto::{
     batch::{MAX_LABEL_NAME_BYTES, OriginIndex, StackIndex, Window},
@@ -19,14 +21,16 @@ use crate::{
 
 /// Whether a row group may have anything that is wanted.
 pub(super) fn is_wanted(file: &File, group: usize, wanted: &Wanted) -> bool {
-    let has_service = |service: &String| file.may_have(group, SERVICE, service);
+    let has_one = |services: &BTreeSet<String>| {
+        services.iter().any(|service| file.may_have(group, SERVICE, service))
+    };
     let is_in = |(start, end): &(i64, i64)| {
         // A middle lies between the first start and the last end.
         let first = file.bounds(group, "start").map_or(i64::MIN, |bounds| bounds.0);
         let last = file.bounds(group, "end").map_or(i64::MAX, |bounds| bounds.1);
         first.saturating_mul(1000) < *end && last.saturating_mul(1000) >= *start
     };
-    wanted.service.as_ref().is_none_or(has_service) && wanted.range.as_ref().is_none_or(is_in)
+    wanted.services.as_ref().is_none_or(has_one) && wanted.range.as_ref().is_none_or(is_in)
 }
 
 /// Collects the stacks of the samples that are wanted.
@@ -73,7 +77,7 @@ pub(super) fn read(
     columns.extend(&known);
     columns.extend(has_map.then_some("labels"));
     columns.extend(stacks.map(|_| "stack_id"));
-    columns.extend(wanted.service.as_ref().map(|_| SERVICE));
+    columns.extend(wanted.services.as_ref().map(|_| SERVICE));
     let mut added = 0_u64;
     for rows in file.batches(group, columns)? {
         let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
@@ -156,7 +160,7 @@ struct RowLabels<'a> {
     /// Those that are kept.
     known: Vec<(&'a str, Text<'a>)>,
     others: Option<LabelMap<'a>>,
-    /// When only one is wanted.
+    /// When only some are wanted.
     service: Option<Text<'a>>,
 }
 
@@ -177,7 +181,7 @@ impl<'a> RowLabels<'a> {
             wanted,
             known: known.collect::<Result<_, FormatError>>()?,
             others: has_map.then(|| columns.labels("labels")).transpose()?,
-            service: wanted.service.as_ref().map(|_| columns.text(SERVICE)).transpose()?,
+            service: wanted.services.as_ref().map(|_| columns.text(SERVICE)).transpose()?,
         })
     }
 
@@ -224,7 +228,7 @@ impl<'a> RowLabels<'a> {
 
 impl Wanted {
     fn has_service(&self, service: &str) -> bool {
-        self.service.as_ref().is_none_or(|wanted| wanted == service)
+        self.services.as_ref().is_none_or(|wanted| wanted.contains(service))
     }
 
     fn has_window(&self, window: Window) -> bool {

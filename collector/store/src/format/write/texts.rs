@@ -75,34 +75,32 @@ impl TextWriter {
         let mut metadata = ColumnChunkMetaData::builder(Arc::clone(descriptor))
             .set_compression(Compression::ZSTD(super::level()?))
             .set_num_values(i64::from(rows));
-        let (mut uncompressed, mut encoding) = (0, Encoding::PLAIN);
-        // Where no row has a text, there is nothing but that to say.
-        if count > 0 {
-            let page = |buf| Page::DictionaryPage {
-                buf,
-                num_values: count,
-                encoding: Encoding::PLAIN,
-                is_sorted: false,
-            };
-            let written = pages.write_page(self.page(&used.dictionary(texts), page)?)?;
-            metadata = metadata
-                .set_dictionary_page_offset(Some(0))
-                .set_data_page_offset(long(written.compressed_size)?);
-            (uncompressed, encoding) = (written.uncompressed_size, Encoding::RLE_DICTIONARY);
-        }
+        // Also where no row has a text: readers would take the pages for texts that are written out, and compare
+        // all rows with each other.
+        let page = |buf| Page::DictionaryPage {
+            buf,
+            num_values: count,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let dictionary = pages.write_page(self.page(&used.dictionary(texts), page)?)?;
+        metadata = metadata
+            .set_dictionary_page_offset(Some(0))
+            .set_data_page_offset(long(dictionary.compressed_size)?);
         let page = |buf| Page::DataPage {
             buf,
             num_values: rows,
-            encoding,
+            encoding: Encoding::RLE_DICTIONARY,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
         let body = body(column, &used.numbers, count, descriptor.max_def_level() > 0);
-        uncompressed += pages.write_page(self.page(&body, page)?)?.uncompressed_size;
+        let data = pages.write_page(self.page(&body, page)?)?;
+        let uncompressed = dictionary.uncompressed_size + data.uncompressed_size;
         let bytes = Bytes::from(chunk.into_inner()?);
         metadata = metadata
-            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, encoding])
+            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY])
             .set_total_compressed_size(long(bytes.len())?)
             .set_total_uncompressed_size(long(uncompressed)?);
         if statistics != EnabledStatistics::None {
@@ -197,10 +195,7 @@ fn body(
     if is_optional {
         levels(column, &mut body);
     }
-    if count == 0 {
-        return body;
-    }
-    let width = u32::BITS - (count - 1).leading_zeros();
+    let width = u32::BITS - count.saturating_sub(1).leading_zeros();
     body.push(u8::try_from(width).unwrap_or(u8::MAX));
     let numbers: Vec<u32> = if column.null_count() == 0 {
         column.keys().values().iter().map(|number| numbers[number.as_usize()]).collect()

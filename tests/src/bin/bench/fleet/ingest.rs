@@ -13,7 +13,7 @@ use fleetprof_tests::{
 };
 use tokio::{runtime::Runtime, time::sleep};
 
-use super::{DRAIN, MINUTE, Past, SECOND, backfill, collector, library};
+use super::{DRAIN, MINUTE, Past, backfill, collector, library};
 use crate::report::Report;
 
 const HOSTS: usize = 200;
@@ -21,7 +21,8 @@ const HOSTS: usize = 200;
 const BUSY: Option<f64> = Some(1.0);
 /// Length of the past that is delivered.
 const SPAN: i64 = 10 * MINUTE;
-const WINDOW: Duration = Duration::from_secs(10);
+/// How long agents gather for a batch: as they do by default, and as long as a large fleet may let them.
+const WINDOWS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// Hosts of the load in real time: what this machine makes beside a collector.
 const LIVE_HOSTS: usize = 500;
 /// How long it lasts; most of it after files were merged for the first time.
@@ -29,43 +30,9 @@ const LIVE: Duration = Duration::from_secs(150);
 
 pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
     let library = library(captures);
-    let (mut hosts, mut samples, mut wire, mut stored, mut sealed) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    let mut pprof = Vec::new();
-    for round in 0..rounds {
-        eprintln!("fleet: ingest, round {}", round + 1);
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut collector = collector(dir.path());
-        let pid = collector.process().pid();
-        let before = cpu::process_seconds(pid).unwrap_or(f64::NAN);
-        let until = machine::unix_nanos() / MINUTE * MINUTE - MINUTE;
-        let past = Past { from: until - SPAN, until, window: WINDOW, reuse: 1 };
-        let plan = PlanConfig { hosts: HOSTS, busy: BUSY, ..PlanConfig::default() };
-        let told = backfill(&collector, &library, plan, past);
-        let busy = cpu::process_seconds(pid).unwrap_or(f64::NAN) - before;
-        let count = told.acknowledged().samples as f64;
-        let host_seconds = told.batches as f64 * WINDOW.as_secs_f64();
-        hosts.push(host_seconds / busy);
-        samples.push(count / busy);
-        wire.push(told.wire_bytes as f64 / host_seconds);
-        sealed.push(count / told.wire_bytes as f64);
-        let store = Grpc::connect(collector.port()).status().store.expect("a store");
-        stored.push(store.bytes as f64 / store.samples as f64);
-        pprof.push(pprof_bytes_per_sample(&collector, until));
-        collector.stop();
+    for window in WINDOWS {
+        ingest(report, &library, window, rounds);
     }
-    let equivalent = |of: fn(&PprofSize) -> f64| {
-        let both = samples.iter().zip(&pprof);
-        both.map(|(rate, size)| rate * of(size) / 1e6).collect()
-    };
-    let (plain, gz) = (equivalent(|size| size.plain), equivalent(|size| size.gz));
-    report.add("fleet: hosts (16 CPUs, all busy, 19 Hz) per core of the collector", "hosts", hosts);
-    report.add("fleet: samples per second of the collector's CPU", "1/core-s", samples);
-    report.add("fleet: the same as pprof of each host and 10 s, uncompressed", "MB/core-s", plain);
-    report.add("fleet: the same, gzip", "MB/core-s", gz);
-    report.add("fleet: wire, per host and second", "B/s", wire);
-    report.add("fleet: samples per byte on the wire", "1/B", sealed);
-    report.add("fleet: stored bytes per sample, as it arrived", "B", stored);
     report.cite(
         "Pyroscope, ingest per core",
         "8 MB/s",
@@ -74,18 +41,62 @@ pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
     live(report, &library);
 }
 
-/// Bytes of a pprof of one host and some seconds, per sample. Its frames have addresses and no names, so that
+/// Delivers some minutes of the past of hosts that are busy.
+fn ingest(report: &mut Report, library: &Arc<Library>, window: Duration, rounds: u32) {
+    let (mut hosts, mut samples, mut wire, mut sealed, mut stored) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    let mut pprof = Vec::new();
+    for round in 0..rounds {
+        eprintln!("fleet: ingest, windows of {window:?}, round {}", round + 1);
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut collector = collector(dir.path());
+        let pid = collector.process().pid();
+        let before = cpu::process_seconds(pid).unwrap_or(f64::NAN);
+        let until = machine::unix_nanos() / MINUTE * MINUTE - MINUTE;
+        let past = Past { from: until - SPAN, until, window, reuse: 1 };
+        let plan = PlanConfig { hosts: HOSTS, busy: BUSY, ..PlanConfig::default() };
+        let told = backfill(&collector, library, plan, past);
+        let busy = cpu::process_seconds(pid).unwrap_or(f64::NAN) - before;
+        let count = told.acknowledged().samples as f64;
+        let host_seconds = told.batches as f64 * window.as_secs_f64();
+        hosts.push(host_seconds / busy);
+        samples.push(count / busy);
+        wire.push(told.wire_bytes as f64 / host_seconds);
+        sealed.push(told.wire_bytes as f64 / count);
+        let store = Grpc::connect(collector.port()).status().store.expect("a store");
+        stored.push(store.bytes as f64 / store.samples as f64);
+        pprof.push(pprof_bytes_per_sample(&collector, until, window));
+        collector.stop();
+    }
+    let equivalent = |of: fn(&PprofSize) -> f64| {
+        let both = samples.iter().zip(&pprof);
+        both.map(|(rate, size)| rate * of(size) / 1e6).collect()
+    };
+    let (plain, gz) = (equivalent(|size| size.plain), equivalent(|size| size.gz));
+    let title = |what: &str| format!("fleet, windows of {window:?}: {what}");
+    let hosts_title = title("hosts (16 CPUs, all busy, 19 Hz) per core of the collector");
+    report.add(hosts_title, "hosts", hosts);
+    report.add(title("samples per second of the collector's CPU"), "1/core-s", samples);
+    report.add(title("the same as pprof per host and window, uncompressed"), "MB/core-s", plain);
+    report.add(title("the same, gzip"), "MB/core-s", gz);
+    report.add(title("wire, per host and second"), "B/s", wire);
+    report.add(title("wire, per sample"), "B", sealed);
+    report.add(title("stored per sample, as it arrived"), "B", stored);
+}
+
+/// Bytes of a pprof of one host and as long as a window, per sample. Its frames have addresses and no names, so that
 /// one of the real thing is larger.
 struct PprofSize {
     plain: f64,
     gz: f64,
 }
 
-fn pprof_bytes_per_sample(collector: &Collector, until: i64) -> PprofSize {
+fn pprof_bytes_per_sample(collector: &Collector, until: i64, window: Duration) -> PprofSize {
+    let end = until - 2 * MINUTE;
     let grpc = Grpc::connect(collector.port());
     let query = v1::Query {
-        start_unix_nanos: until - MINUTE,
-        end_unix_nanos: until - MINUTE + 10 * SECOND,
+        start_unix_nanos: end - i64::try_from(window.as_nanos()).expect("short"),
+        end_unix_nanos: end,
         selector: "{host=\"host-00001\"}".to_owned(),
     };
     let bytes = grpc.profile(query).expect("a profile");
