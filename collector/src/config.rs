@@ -116,7 +116,7 @@ impl Default for Config {
             queue_bytes: 64 << 20,
             commit_delay: Duration::from_secs(1),
             // Some 30 MB of batches, and not more than thrice as much of what they become.
-            commit_rows: 1_000_000,
+            commit_rows: 2_000_000,
             store: None,
             catalog: None,
             cache_bytes: 10 << 30,

@@ -20,6 +20,10 @@ use crate::{config::Config, metrics::Metrics};
 /// Batches waiting for their group. Their bytes are bounded by the caller.
 const QUEUE: usize = 1024;
 
+/// How much longer a group is gathered than the last one took to write: the larger a group is, the more of its
+/// stacks are there already.
+const WORTH_WAITING: u32 = 4;
+
 /// Where groups go.
 pub trait Keep: Send + Sync + 'static {
     /// Keeps batches, all or none of them; answers when they are durable.
@@ -139,7 +143,7 @@ async fn run(
         let result = store.keep(batches).await;
         let took = started.elapsed();
         metrics.commit_seconds.observe(took.as_secs_f64());
-        wait = took.clamp(limits.delay / 4, limits.delay);
+        wait = (took * WORTH_WAITING).clamp(limits.delay / 4, limits.delay);
         answer(result, &sizes, replies, &metrics);
     }
 }

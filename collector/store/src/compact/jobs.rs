@@ -107,7 +107,7 @@ fn roll_fine(
     let unrolled: Vec<&FileRow> = rows.iter().copied().filter(|row| !row.rolled).collect();
     let Some(oldest) = unrolled.iter().map(|row| row.created).min() else { return };
     if closed || now - oldest >= limits.delay || unrolled.len() >= 16 * limits.files {
-        for inputs in groups(&unrolled, 4 * limits.rows) {
+        for inputs in groups(&unrolled, 2 * limits.rows) {
             jobs.push(Job::Roll { level: Level::Hourly, bucket: hour, inputs });
         }
     }

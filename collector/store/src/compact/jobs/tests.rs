@@ -48,7 +48,8 @@ fn what_arrived_is_rolled_after_a_while_and_when_its_hour_is_over() {
     assert_eq!(jobs(&late, HOUR + MINUTE), [""; 0]);
     assert_eq!(jobs(&late, HOUR + 2 * MINUTE), ["roll hourly 2"]);
     let crowd: Vec<_> = (0..64).map(|_| fine(0, false)).collect();
-    assert_eq!(jobs(&crowd, MINUTE), ["roll hourly 40", "roll hourly 24"], "400 rows at a time");
+    let rolls = ["roll hourly 20", "roll hourly 20", "roll hourly 20", "roll hourly 4"];
+    assert_eq!(jobs(&crowd, MINUTE), rolls, "200 rows at a time");
 }
 
 #[test]
