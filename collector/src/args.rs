@@ -113,7 +113,7 @@ pub struct Args {
     pub queue_memory: u64,
 
     /// Longest time a batch waits for others to share a pair of files and a transaction with: a busy collector's
-    /// wait as long as writing takes, an idle one's a quarter of this. Longer gives fewer and larger files; agents
+    /// wait four times as long as writing takes, an idle one's a quarter of this. Longer gives fewer and larger files; agents
     /// write to their spool what is not acknowledged after 2 s.
     #[arg(long, env = "FLEETPROF_COLLECTOR_COMMIT_DELAY", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
     pub commit_delay: Duration,

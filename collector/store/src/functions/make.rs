@@ -28,10 +28,12 @@ use crate::{
 
 /// How long a worker may be silent before others take over its hour or day.
 const LEASE: Duration = Duration::from_secs(300);
-/// Rows of functions after which a file ends.
-const FULL_ROWS: usize = 2_000_000;
-/// Functions files of one hour or day that are made one again when another one would come.
+/// Hours of functions after which a file ends.
+const FULL_HOURS: usize = 1_000_000;
+/// Small functions files of one hour or day that are made one again when another one would come.
 const MANY_FILES: usize = 8;
+/// Bytes from which on one is not small.
+const LARGE_FILE: u64 = 4 << 20;
 /// Objects without names that are remembered of a file.
 const MAX_MISSING: usize = 1000;
 
@@ -108,7 +110,8 @@ impl ProfileStore {
         let query = FileQuery { level: Some(work.level), range, service: None, rolled: None };
         let mut covered = self.catalog.files(&query).await?;
         covered.retain(|row| {
-            row.file.bucket == work.bucket && row.damaged.is_none() && row.functions.is_some()
+            let is_small = row.functions.as_ref().is_some_and(|it| it.blob.bytes < LARGE_FILE);
+            row.file.bucket == work.bucket && row.damaged.is_none() && is_small
         });
         let files: HashSet<FileId> =
             covered.iter().filter_map(|row| Some(row.functions.as_ref()?.id)).collect();
@@ -194,7 +197,7 @@ impl ProfileStore {
                 sums
             };
             sums = self.compute(add).await?;
-            if sums.table.len() >= FULL_ROWS {
+            if sums.table.hours() >= FULL_HOURS {
                 made += self.write_functions(level, bucket, std::mem::take(&mut sums)).await?;
             }
         }

@@ -1,7 +1,5 @@
 //! The functions of pairs of files, by the hour: what a functions file is written from. Pure.
 
-use std::collections::BTreeMap;
-
 use fleetprof_proto::{labels, symbol::Symbol};
 use hashbrown::HashMap;
 
@@ -26,8 +24,8 @@ pub struct FunctionOrigin {
 /// A function in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionRow {
-    /// By hour: its start, Unix nanoseconds. Never empty.
-    pub hours: BTreeMap<i64, Amounts>,
+    /// By the start of each hour, Unix nanoseconds, in order. Never empty.
+    pub hours: Vec<(i64, Amounts)>,
     /// Number of the function.
     pub function: usize,
     /// Number of the place.
@@ -40,7 +38,9 @@ pub struct FunctionTable {
     functions: Functions,
     numbers: HashMap<FunctionOrigin, usize>,
     origins: Vec<FunctionOrigin>,
-    rows: HashMap<(usize, usize), BTreeMap<i64, Amounts>>,
+    rows: HashMap<(usize, usize), Vec<(i64, Amounts)>>,
+    /// Hours of all rows.
+    hours: usize,
 }
 
 // === impl FunctionTable ===
@@ -67,7 +67,7 @@ impl FunctionTable {
             let (origin, hour, _) = rows[0];
             for (function, amounts) in sums.take() {
                 let hours = self.rows.entry((function, origin)).or_default();
-                hours.entry(hour).or_default().add(amounts);
+                self.hours += usize::from(add(hours, hour, amounts));
             }
         }
     }
@@ -81,17 +81,12 @@ impl FunctionTable {
         amounts: Amounts,
     ) {
         let place = (self.functions.number(function), self.place(origin));
-        self.rows.entry(place).or_default().entry(hour).or_default().add(amounts);
+        self.hours += usize::from(add(self.rows.entry(place).or_default(), hour, amounts));
     }
 
-    /// Rows so far.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Hours of all rows so far: the measure of memory, some 60 to 100 bytes each.
+    pub fn hours(&self) -> usize {
+        self.hours
     }
 
     fn origin(&mut self, file: FileId, table: &Table, origin: usize) -> usize {
@@ -127,6 +122,24 @@ impl FunctionTable {
     }
 }
 
+/// Adds what a row has in an hour; whether it had nothing there before. Mostly it is the last hour.
+fn add(hours: &mut Vec<(i64, Amounts)>, hour: i64, amounts: Amounts) -> bool {
+    match hours.binary_search_by_key(&hour, |(start, _)| *start) {
+        Ok(known) => {
+            hours[known].1.add(amounts);
+            false
+        }
+        Err(place) => {
+            if hours.is_empty() {
+                // Most rows have one.
+                hours.reserve_exact(1);
+            }
+            hours.insert(place, (hour, amounts));
+            true
+        }
+    }
+}
+
 /// The place of each value when sorted by a key.
 fn ranks<'a, T, K: Ord>(values: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<usize> {
     let mut sorted: Vec<usize> = (0..values.len()).collect();
@@ -136,4 +149,26 @@ fn ranks<'a, T, K: Ord>(values: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<usize>
         ranks[number] = rank;
     }
     ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that hours come out in order and once, in whichever order they came, and that they are counted.
+    #[test]
+    fn hours_are_in_order() {
+        let mut table = FunctionTable::default();
+        let key = FunctionKey { function: "f".to_owned(), ..FunctionKey::default() };
+        let origin =
+            FunctionOrigin { service: "a".to_owned(), version: None, file: FileId::random() };
+        for hour in [2, 0, 1, 2, 1] {
+            let amounts = Amounts { self_samples: 1, ..Amounts::default() };
+            table.put(key.clone(), origin.clone(), hour * HOUR, amounts);
+        }
+        assert_eq!(table.hours(), 3);
+        let (.., rows) = table.into_rows();
+        let hours = rows[0].hours.iter().map(|(hour, it)| (hour / HOUR, it.self_samples));
+        assert_eq!(hours.collect::<Vec<_>>(), [(0, 1), (1, 2), (2, 2)]);
+    }
 }

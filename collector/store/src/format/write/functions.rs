@@ -2,7 +2,7 @@
 //!
 //! Sorted by function, so that one function is in one or two row groups, found by their bounds.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, Int64Array, ListArray, StructArray, TimestampMicrosecondArray,
@@ -62,8 +62,8 @@ fn columns(
         texts(rows, |row| some(&key(row).file))?,
         texts(rows, |row| some(&key(row).module))?,
         texts(rows, |row| key(row).unnamed.map(Reason::as_str))?,
-        times(rows.iter().map(|row| row.hours.keys().next().copied().unwrap_or(0))),
-        times(rows.iter().map(|row| row.hours.keys().next_back().copied().unwrap_or(0) + HOUR)),
+        times(rows.iter().map(|row| row.hours.first().map_or(0, |(start, _)| *start))),
+        times(rows.iter().map(|row| row.hours.last().map_or(0, |(start, _)| *start) + HOUR)),
     ];
     let mut sum_columns = AmountColumns::default();
     for sum in &sums {
@@ -78,8 +78,8 @@ fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn sum(hours: &BTreeMap<i64, Amounts>) -> Amounts {
-    hours.values().fold(Amounts::default(), |mut sum, hour| {
+fn sum(hours: &[(i64, Amounts)]) -> Amounts {
+    hours.iter().fold(Amounts::default(), |mut sum, (_, hour)| {
         sum.add(*hour);
         sum
     })
