@@ -159,7 +159,12 @@ mod tests {
     #[test]
     fn hours_are_in_order() {
         let mut table = FunctionTable::default();
-        let key = FunctionKey { function: "f".to_owned(), ..FunctionKey::default() };
+        let key = FunctionKey {
+            function: "f".to_owned(),
+            file: String::new(),
+            module: String::new(),
+            unnamed: None,
+        };
         let origin =
             FunctionOrigin { service: "a".to_owned(), version: None, file: FileId::random() };
         for hour in [2, 0, 1, 2, 1] {
