@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use fleetprof_store::{Blob, FileQuery, FileRow, Lease, Level};
+use fleetprof_store::{Blob, FileQuery, FileRow, Lease, Level, Rolled};
 use tracing::{debug, info};
 
 use crate::{
@@ -110,7 +110,7 @@ impl Publisher {
     /// Pairs of files that are live, and as they were written.
     async fn live(&self, level: Level) -> Result<Vec<FileRow>, PublishError> {
         let range = (i64::MIN, i64::MAX);
-        let query = FileQuery { level: Some(level), range, service: None, rolled: None };
+        let query = FileQuery { level: Some(level), range, service: None, rolled: Rolled::Any };
         let mut rows = self.place.catalog.files(&query).await?;
         rows.retain(|row| row.damaged.is_none());
         Ok(rows)

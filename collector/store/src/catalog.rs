@@ -41,7 +41,8 @@ pub use import::Foreign;
 pub use symbols::{SymbolContent, SymbolCursor, SymbolTable};
 pub use types::{
     Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
-    Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, ServiceSum,
+    Instance, LateFunctions, Lease, LevelStatus, NewFile, NewFunctions, Replace, Rolled,
+    ServiceSum,
 };
 
 use change::{Each, Replacement, RetireUntil, Single};

@@ -12,7 +12,7 @@ use fleetprof_proto::labels::SERVICE;
 use tracing::{debug, warn};
 
 use crate::{
-    catalog::{FileId, FileQuery, FileRow, NewFile, Replace},
+    catalog::{FileId, FileQuery, FileRow, NewFile, Replace, Rolled},
     error::StoreError,
     format::Wanted,
     functions::DeriveLimits,
@@ -100,10 +100,10 @@ impl ProfileStore {
         let recent = |span: i64| (now.saturating_sub(span), i64::MAX);
         let mut files = Vec::new();
         for (level, range, rolled) in [
-            (Level::Fine, always, Some(false)),
-            (Level::Fine, recent(3 * HOUR), Some(true)),
-            (Level::Hourly, always, Some(false)),
-            (Level::Daily, recent(3 * DAY), None),
+            (Level::Fine, always, Rolled::Only(false)),
+            (Level::Fine, recent(3 * HOUR), Rolled::Only(true)),
+            (Level::Hourly, always, Rolled::Only(false)),
+            (Level::Daily, recent(3 * DAY), Rolled::Any),
         ] {
             let query = FileQuery { level: Some(level), range, service: None, rolled };
             files.extend(self.catalog.files(&query).await?);

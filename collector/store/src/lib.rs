@@ -34,7 +34,7 @@ pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
     Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
     FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus,
-    NewFile, NewFunctions, Replace, ServiceSum, SymbolContent, SymbolCursor, SymbolTable,
+    NewFile, NewFunctions, Replace, Rolled, ServiceSum, SymbolContent, SymbolCursor, SymbolTable,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;

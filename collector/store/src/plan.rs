@@ -126,7 +126,7 @@ impl Wish {
     }
 
     /// Whether a level tells apart what is asked for.
-    fn allows(&self, level: Level) -> bool {
+    pub(crate) fn allows(&self, level: Level) -> bool {
         let width = match level {
             Level::Fine => 0,
             Level::Hourly => MINUTE,

@@ -1,9 +1,10 @@
 //! Reading: which files, and their rows.
 
 use crate::{
-    catalog::{FileQuery, FileRow},
+    catalog::{FileQuery, FileRow, Rolled},
     error::StoreError,
     format::{self, Wanted},
+    level::Level,
     plan::{self, Piece, ReadPlan, Wish},
     store::ProfileStore,
     table::Table,
@@ -20,7 +21,7 @@ impl ProfileStore {
     pub async fn plan(&self, wish: &Wish) -> Result<ReadPlan, StoreError> {
         let whole = wish.whole_days();
         if whole.0 >= whole.1 {
-            let files = self.files(wish.service.as_deref(), plan::days(wish.range)).await?;
+            let files = self.of_days(wish, plan::days(wish.range)).await?;
             return Ok(plan::choose(&files, wish));
         }
         // Of days that are in daily files, all that was merged into those is of no interest: of a month of a
@@ -29,12 +30,12 @@ impl ProfileStore {
         let service = wish.service.as_deref();
         let (mut files, before, after) = tokio::try_join!(
             self.unmerged(service, whole),
-            self.of_days(service, (first, whole.0)),
-            self.of_days(service, (whole.1, past)),
+            self.of_days(wish, (first, whole.0)),
+            self.of_days(wish, (whole.1, past)),
         )?;
         for days in plan::days_without_daily(&files, whole) {
             files.retain(|row| !plan::is_of_days(row, days));
-            files.extend(self.of_days(service, days).await?);
+            files.extend(self.of_days(wish, days).await?);
         }
         files.extend(before.into_iter().chain(after));
         Ok(plan::choose(&files, wish))
@@ -46,22 +47,22 @@ impl ProfileStore {
         service: Option<&str>,
         days: (i64, i64),
     ) -> Result<Vec<FileRow>, StoreError> {
-        let query = FileQuery { level: None, range: days, service, rolled: Some(false) };
+        let query = FileQuery { level: None, range: days, service, rolled: Rolled::Only(false) };
         let mut files = self.catalog.files(&query).await?;
         files.retain(|row| plan::is_of_days(row, days));
         Ok(files)
     }
 
-    /// All files of some days.
-    async fn of_days(
-        &self,
-        service: Option<&str>,
-        days: (i64, i64),
-    ) -> Result<Vec<FileRow>, StoreError> {
+    /// The files of some days, as far as a wish has use for them.
+    async fn of_days(&self, wish: &Wish, days: (i64, i64)) -> Result<Vec<FileRow>, StoreError> {
         if days.0 >= days.1 {
             return Ok(Vec::new());
         }
-        let mut files = self.files(service, days).await?;
+        // Where hourly files suffice, fine ones count that are in none.
+        let rolled = if wish.allows(Level::Hourly) { Rolled::NoFine } else { Rolled::Any };
+        let service = wish.service.as_deref();
+        let query = FileQuery { level: None, range: days, service, rolled };
+        let mut files = self.catalog.files(&query).await?;
         files.retain(|row| plan::is_of_days(row, days));
         Ok(files)
     }
@@ -75,7 +76,7 @@ impl ProfileStore {
         service: Option<&str>,
         range: (i64, i64),
     ) -> Result<Vec<FileRow>, StoreError> {
-        let query = FileQuery { level: None, range, service, rolled: None };
+        let query = FileQuery { level: None, range, service, rolled: Rolled::Any };
         Ok(self.catalog.files(&query).await?)
     }
 

@@ -11,7 +11,7 @@ use super::{
     number::{column, stored},
     spans,
     sql::{MAX_PARAMETERS, Statement},
-    types::{Blob, FileId, FileQuery, FileRow, NewFile, ServiceSum},
+    types::{Blob, FileId, FileQuery, FileRow, NewFile, Rolled, ServiceSum},
 };
 use crate::level::{DAY, Level};
 
@@ -177,8 +177,15 @@ pub(super) fn queried(query: &FileQuery<'_>) -> Statement {
         .bind(end)
         .push(" AND range_end > ")
         .bind(start);
-    if let Some(rolled) = query.rolled {
-        statement = statement.push(" AND rolled = ").bind(i64::from(rolled));
+    match query.rolled {
+        Rolled::Any => {}
+        Rolled::Only(rolled) => {
+            statement = statement.push(" AND rolled = ").bind(i64::from(rolled));
+        }
+        Rolled::NoFine => {
+            let fine = Level::Fine.number();
+            statement = statement.push(" AND NOT (rolled = 1 AND level = ").bind(fine).push(")");
+        }
     }
     statement.push(" ORDER BY bucket, created, id")
 }

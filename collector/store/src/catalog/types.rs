@@ -170,8 +170,19 @@ pub struct FileQuery<'a> {
     pub range: (i64, i64),
     /// With samples of this service.
     pub service: Option<&'a str>,
-    /// Only those that are (or are not) in the next level, too.
-    pub rolled: Option<bool>,
+    /// Whether those are of interest that are in the next level, too.
+    pub rolled: Rolled,
+}
+
+/// Which files are asked for of those that are in the next level, too (rolled), and those that are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rolled {
+    /// All.
+    Any,
+    /// Only those that are (or are not).
+    Only(bool),
+    /// All but fine ones that are: of a day of many services those are thousands.
+    NoFine,
 }
 
 /// What becomes of the inputs when files are made of files.

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::FunctionTable;
 use crate::{
-    catalog::{FileId, FileQuery, FileRow, FunctionFile, LateFunctions, NewFunctions},
+    catalog::{FileId, FileQuery, FileRow, FunctionFile, LateFunctions, NewFunctions, Rolled},
     compact::{Job, MergeLimits},
     error::StoreError,
     format::{self, Wanted},
@@ -107,7 +107,8 @@ impl ProfileStore {
     /// Many small functions files of one hour or day become one.
     async fn gather(&self, work: &mut Work) -> Result<(), StoreError> {
         let range = (work.bucket, work.bucket.saturating_add(work.level.span()));
-        let query = FileQuery { level: Some(work.level), range, service: None, rolled: None };
+        let query =
+            FileQuery { level: Some(work.level), range, service: None, rolled: Rolled::Any };
         let mut covered = self.catalog.files(&query).await?;
         covered.retain(|row| {
             let is_small = row.functions.as_ref().is_some_and(|it| it.blob.bytes < LARGE_FILE);

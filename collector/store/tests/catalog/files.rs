@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use fleetprof_proto::ids::InstanceId;
 use fleetprof_store::{
-    Catalog, CatalogError, DAY, Expire, FileId, FileQuery, HOUR, Level, NewFile, Replace,
+    Catalog, CatalogError, DAY, Expire, FileId, FileQuery, HOUR, Level, NewFile, Replace, Rolled,
     ServiceSum,
 };
 
@@ -47,7 +47,7 @@ async fn a_query_finds_what_overlaps(place: Place) {
         (Level::Fine, (i64::MIN, T0 + 3 * HOUR - DAY / 2 + 1), None, vec![id(3)]),
         (Level::Fine, (i64::MIN, T0 + 3 * HOUR - DAY / 2), None, vec![]),
     ] {
-        let query = FileQuery { level: Some(level), range, service, rolled: None };
+        let query = FileQuery { level: Some(level), range, service, rolled: Rolled::Any };
         let found = catalog.files(&query).await.expect("finds");
         assert_eq!(ids(&found), expected, "{query:?}");
     }
@@ -145,7 +145,8 @@ async fn futures_may_move_between_threads() {
     fn sent(_: impl Send) {}
     let place = Place::sqlite();
     let catalog = place.open().await;
-    let query = FileQuery { level: Some(Level::Fine), range: (0, 1), service: None, rolled: None };
+    let query =
+        FileQuery { level: Some(Level::Fine), range: (0, 1), service: None, rolled: Rolled::Any };
     sent((catalog.commit(&[], &[], 0), catalog.contains(&[]), catalog.files(&query)));
     sent((catalog.damaged(), catalog.replace(&[], &[], Replace::Roll, 0), catalog.known(&[])));
     sent((catalog.expire(Level::Fine, Expire::Service("a"), 0, 0), catalog.retire_until(0, 0)));

@@ -5,7 +5,7 @@ use fleetprof_proto::{
     v1,
 };
 use fleetprof_store::{
-    Blob, Catalog, Delivery, FileId, FileQuery, FileRow, HOUR, Level, NewFile, ServiceSum,
+    Blob, Catalog, Delivery, FileId, FileQuery, FileRow, HOUR, Level, NewFile, Rolled, ServiceSum,
 };
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
@@ -111,7 +111,7 @@ pub(crate) const EVER: (i64, i64) = (i64::MIN, i64::MAX);
 
 /// All live files of a level.
 pub(crate) async fn live(catalog: &Catalog, level: Level) -> Vec<FileRow> {
-    let query = FileQuery { level: Some(level), range: EVER, service: None, rolled: None };
+    let query = FileQuery { level: Some(level), range: EVER, service: None, rolled: Rolled::Any };
     catalog.files(&query).await.expect("finds")
 }
 

@@ -1,6 +1,6 @@
 //! Files take the place of others: each sample stands in one live file of a level, whoever hurries.
 
-use fleetprof_store::{Catalog, CatalogError, FileId, FileQuery, Level, NewFile, Replace};
+use fleetprof_store::{Catalog, CatalogError, FileId, FileQuery, Level, NewFile, Replace, Rolled};
 use tokio::task::JoinSet;
 
 use crate::fixture::{Place, T0, file, ids, live, on_both};
@@ -69,14 +69,14 @@ async fn a_merge_needs_its_inputs_as_they_were(place: Place) {
     let output = merged(Level::Fine, 2);
     assert!(won(&inputs, &output, Replace::Merge { rolled: true }).await);
     assert!(!won(&inputs, &output, Replace::Merge { rolled: true }).await, "are retired");
-    let query = |rolled| FileQuery {
-        level: Some(Level::Fine),
-        range: (T0, T0 + 1),
-        service: None,
-        rolled: Some(rolled),
-    };
-    assert_eq!(ids(&catalog.files(&query(true)).await.expect("finds")), [output.id]);
-    assert_eq!(catalog.files(&query(false)).await.expect("finds"), []);
+    let query =
+        |rolled| FileQuery { level: Some(Level::Fine), range: (T0, T0 + 1), service: None, rolled };
+    assert_eq!(ids(&catalog.files(&query(Rolled::Only(true))).await.expect("finds")), [output.id]);
+    assert_eq!(catalog.files(&query(Rolled::Only(false))).await.expect("finds"), []);
+    assert_eq!(catalog.files(&query(Rolled::NoFine)).await.expect("finds"), []);
+    let of_all = FileQuery { level: None, ..query(Rolled::NoFine) };
+    let hourly = catalog.files(&of_all).await.expect("finds");
+    assert!(!hourly.is_empty() && hourly.iter().all(|row| row.file.level == Level::Hourly));
     assert!(!won(&inputs, &merged(Level::Fine, 2), MERGE).await);
 }
 
