@@ -162,6 +162,9 @@ pub(crate) struct PprofArgs {
     /// File to write, replaced only when the profile is complete; - for standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Leave samples no labels: a smaller file, and sooner, where `-tagfocus` and the like are not needed
+    #[arg(long)]
+    pub(crate) no_labels: bool,
     #[command(flatten)]
     pub(crate) range: RangeArgs,
 }

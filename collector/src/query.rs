@@ -2,8 +2,9 @@
 //!
 //! In: a range and a selector. Out: sums over the samples in the range, with a Coverage that says
 //! what they were made from. A sample belongs to a range when the middle of its window does, so that
-//! adjacent ranges add up; a file is read, used and dropped before the next. Runs in a bounded blocking
-//! pool and stops when the client goes away. Not done here: gRPC and HTTP.
+//! adjacent ranges add up; ranges of a day or longer, but for those of series, are of whole hours. A file is
+//! read, used and dropped before the next. Runs in a bounded blocking pool and stops when the client goes
+//! away. Not done here: gRPC and HTTP.
 
 mod coverage;
 mod error;
@@ -31,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::QueryError;
 pub use plan::Plan;
-pub use profile::Profile;
+pub use profile::{Labels, Profile};
 pub use service::QueryApi;
-pub use sums::LabelSums;
+pub use sums::FileSums;
 
 use crate::{
     cpu_pool::CpuPool,
@@ -64,7 +65,7 @@ pub struct QueryParts {
     /// Connected agents.
     pub agents: Agents,
     /// What was found in files before.
-    pub sums: LabelSums,
+    pub sums: FileSums,
     /// Where queries run.
     pub pool: CpuPool,
     /// How long one may take, waiting for its turn included.

@@ -37,7 +37,7 @@ use crate::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
         Objects, Pool, Wants,
     },
-    query::{LabelSums, Queries, QueryApi, QueryParts},
+    query::{FileSums, Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
     upgrade::{self, UpgradeError},
 };
@@ -193,7 +193,7 @@ impl Collector {
             catalog: catalog.clone(),
             wants: wants.clone(),
             agents,
-            sums: LabelSums::default(),
+            sums: FileSums::new(config.memory_limit),
             pool: CpuPool::new(config.max_queries),
             timeout: config.query_timeout,
             memory_limit: config.memory_limit,

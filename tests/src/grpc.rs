@@ -93,10 +93,21 @@ impl Grpc {
     /// # Errors
     /// What the collector answers.
     pub fn profile(&self, query: v1::Query) -> Result<Vec<u8>, Status> {
+        self.download(v1::ProfileRequest { query: Some(query), without_labels: false })
+    }
+
+    /// The merged profile for a flame graph: without labels.
+    ///
+    /// # Errors
+    /// What the collector answers.
+    pub fn flame_graph(&self, query: v1::Query) -> Result<Vec<u8>, Status> {
+        self.download(v1::ProfileRequest { query: Some(query), without_labels: true })
+    }
+
+    fn download(&self, request: v1::ProfileRequest) -> Result<Vec<u8>, Status> {
         let mut client =
             QueryServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
         self.runtime.block_on(async {
-            let request = v1::ProfileRequest { query: Some(query) };
             let mut chunks = client.profile(request).await?.into_inner();
             let mut bytes = Vec::new();
             while let Some(chunk) = chunks.next().await {

@@ -4,7 +4,7 @@ mod sink;
 
 use std::cell::Cell;
 
-use fleetprof_proto::v1::{Coverage, ProfileRequest, Query};
+use fleetprof_proto::v1::{Coverage, ProfileRequest};
 
 use super::{Session, missing, query};
 use crate::{
@@ -25,7 +25,8 @@ pub(super) async fn run(
     // Before asking: a collector should not merge a profile that nobody can write.
     let mut sink = Sink::open(&args.output, screen)?;
     let session = Session::open(connection, screen).await?;
-    let (size, coverage) = download(&session, &query, &mut sink).await?;
+    let request = ProfileRequest { query: Some(query.clone()), without_labels: args.no_labels };
+    let (size, coverage) = download(&session, request, &mut sink).await?;
     if coverage.samples == 0 {
         // A file that says nothing would be taken for an answer.
         let hint = missing::hint(&query);
@@ -48,7 +49,7 @@ pub(super) async fn run(
 /// first bytes are there, and nothing is final before [`Sink::finish`].
 async fn download(
     session: &Session,
-    query: &Query,
+    request: ProfileRequest,
     sink: &mut Sink,
 ) -> Result<(u64, Coverage), CliError> {
     let url = session.client.url();
@@ -58,7 +59,6 @@ async fn download(
         size => format!("receiving from {url}: {}", units::bytes(size)),
     };
     let work = async {
-        let request = ProfileRequest { query: Some(query.clone()) };
         let mut stream = session.client.profile(request).await?;
         while let Some(chunk) = stream.next().await? {
             sink.write(&chunk)?;

@@ -34,6 +34,9 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::SeriesResponse, QueryError> {
     let step = first_step(plan, asked.step)?;
+    // Where points are of whole hours.
+    let widened = (step % HOUR == 0).then(|| plan.clone().widened());
+    let plan = widened.as_ref().unwrap_or(plan);
     let mut builder = Builder::new(step);
     let need = Need {
         labels: asked.group_by.iter().map(String::as_str).collect(),

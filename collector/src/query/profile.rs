@@ -21,6 +21,15 @@ pub struct Profile {
     pub coverage: v1::Coverage,
 }
 
+/// Which labels the samples of a profile keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// All of the level that is read.
+    All,
+    /// None: each stack is one sample.
+    None,
+}
+
 // === impl Queries ===
 
 impl Queries {
@@ -28,15 +37,25 @@ impl Queries {
     ///
     /// # Errors
     /// When nothing matches, or time is up.
-    pub async fn profile(&self, plan: Plan) -> Result<Profile, QueryError> {
-        self.run(Method::Profile, move |parts, cancel| run(parts, &plan, cancel)).await
+    pub async fn profile(&self, plan: Plan, labels: Labels) -> Result<Profile, QueryError> {
+        let plan = plan.widened();
+        self.run(Method::Profile, move |parts, cancel| run(parts, &plan, labels, cancel)).await
     }
 }
 
-fn run(parts: &QueryParts, plan: &Plan, cancel: &CancellationToken) -> Result<Profile, QueryError> {
-    let need = Need { all_labels: true, stacks: true, ..Need::default() };
+fn run(
+    parts: &QueryParts,
+    plan: &Plan,
+    labels: Labels,
+    cancel: &CancellationToken,
+) -> Result<Profile, QueryError> {
+    let need = Need { all_labels: labels == Labels::All, stacks: true, ..Need::default() };
+    let keep = match labels {
+        Labels::All => owned,
+        Labels::None => named::no_labels,
+    };
     let require = |coverage: &_| missing::require_samples(parts, plan, coverage, cancel);
-    let named = named::read(parts, plan, &need, cancel, Late::Wait, owned, require)?;
+    let named = named::read(parts, plan, &need, cancel, Late::Wait, keep, require)?;
     let unnamed = named.unnamed();
     let coverage = named.coverage.into_wire();
     let comments = comments(plan, &coverage, &unnamed);

@@ -138,8 +138,8 @@ impl Coming {
         let matched = plan.selector.matchers().iter().map(Matcher::name);
         let mut labels = matched.chain(need.labels.iter().copied());
         let by_service = labels.all(|name| name == labels::SERVICE);
-        let is_sum = is_whole && !need.stacks && need.step == 0;
-        if is_sum && by_service && !need.all_labels {
+        let is_sum = is_whole && need.step == 0;
+        if is_sum && by_service && !need.all_labels && !need.stacks {
             return Self::Known(Arc::new(Table::of_sums(&piece.file.file)));
         }
         let key = || Key::new(piece, wanted, needed_labels(plan, need), need.all_labels);
@@ -172,7 +172,7 @@ impl Coming {
             (Err(damage), _) => return Ok(Err(damage)),
             (Ok(table), None) => Arc::new(table),
             (Ok(table), Some(key)) => {
-                let sums = Arc::new(key.sums_of(&table));
+                let sums = Arc::new(key.sums_of(table));
                 parts.sums.put(key, sums.clone());
                 sums
             }
@@ -215,6 +215,7 @@ fn wanted(plan: &Plan, need: &Need<'_>) -> Wanted {
         services: service.map(|service| BTreeSet::from([service.to_owned()])),
         labels: (!need.all_labels).then(|| needed_labels(plan, need)),
         range: Some(range(plan)),
+        windows: need.step != 0,
         stacks: need.stacks,
     }
 }

@@ -15,6 +15,7 @@ use super::{
     history::{self, Asked},
     labels,
     named::Late,
+    profile::Labels,
     series, services, status, symbols, top,
 };
 use crate::metrics::Method;
@@ -48,7 +49,7 @@ impl QueryService for QueryApi {
         &self,
         request: Request<ServicesRequest>,
     ) -> Result<Response<ServicesResponse>, Status> {
-        let plan = Plan::try_from(request.into_inner().query)?;
+        let plan = Plan::try_from(request.into_inner().query)?.widened();
         let query = move |parts: &_, cancel: &_| services::run(parts, &plan, cancel);
         Ok(Response::new(self.queries.run(Method::Services, query).await?))
     }
@@ -58,7 +59,7 @@ impl QueryService for QueryApi {
         request: Request<LabelsRequest>,
     ) -> Result<Response<LabelsResponse>, Status> {
         let LabelsRequest { query, name } = request.into_inner();
-        let plan = Plan::try_from(query)?;
+        let plan = Plan::try_from(query)?.widened();
         let query = move |parts: &_, cancel: &_| labels::run(parts, &plan, &name, cancel);
         Ok(Response::new(self.queries.run(Method::Labels, query).await?))
     }
@@ -87,15 +88,16 @@ impl QueryService for QueryApi {
         &self,
         request: Request<ProfileRequest>,
     ) -> Result<Response<Self::ProfileStream>, Status> {
-        let plan = Plan::try_from(request.into_inner().query)?;
-        let profile = self.queries.profile(plan).await?;
+        let ProfileRequest { query, without_labels } = request.into_inner();
+        let kept = if without_labels { Labels::None } else { Labels::All };
+        let profile = self.queries.profile(Plan::try_from(query)?, kept).await?;
         let chunks = chunks(profile).into_iter().map(Ok);
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
     async fn top(&self, request: Request<TopRequest>) -> Result<Response<TopResponse>, Status> {
         let mut request = request.into_inner();
-        let plan = Plan::try_from(request.query.take())?;
+        let plan = Plan::try_from(request.query.take())?.widened();
         let query = move |parts: &_, cancel: &_| top::run(parts, &plan, &request, cancel);
         Ok(Response::new(self.queries.run(Method::Top, query).await?))
     }
@@ -104,7 +106,7 @@ impl QueryService for QueryApi {
         &self,
         request: Request<SymbolsRequest>,
     ) -> Result<Response<SymbolsResponse>, Status> {
-        let plan = Plan::try_from(request.into_inner().query)?;
+        let plan = Plan::try_from(request.into_inner().query)?.widened();
         let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel, Late::Wait);
         Ok(Response::new(self.queries.run(Method::Symbols, query).await?))
     }

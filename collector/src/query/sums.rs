@@ -1,17 +1,22 @@
-//! Sums by labels, of files that were read lately.
+//! Sums of files that were read lately: by labels, and by stacks.
 //!
-//! Pages with pickers ask for the same labels again and again, of ranges that move by seconds. Files never
-//! change, so what was found in one once holds as long as it is there.
+//! Pages ask for the same labels and services again and again, of ranges that move by seconds. Files never
+//! change, so what was summed up of a whole one holds as long as it is there.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use fleetprof_store::{FileId, Piece, Table, Wanted};
+use fleetprof_store::{FileId, Piece, Row, Table, Wanted};
 use quick_cache::{Weighter, sync::Cache};
 
-/// Memory for all, bytes.
-const MAX_BYTES: u64 = 64 << 20;
-/// About what one sum takes with one label.
-const ROW_BYTES: usize = 48;
+/// Most memory for all, bytes; where a query may have little itself, a part of that.
+const MAX_BYTES: u64 = 256 << 20;
+const PART: u64 = 4;
+/// About what most sums take, bytes.
+const TYPICAL_BYTES: u64 = 8 << 10;
+/// About what a label takes, and a row of code.
+const LABEL_BYTES: usize = 48;
+const FRAME_BYTES: usize = 40;
+const STACK_BYTES: usize = 8;
 /// In place of values that nobody looks at.
 const SOME_VALUE: &str = "*";
 
@@ -20,15 +25,20 @@ const SOME_VALUE: &str = "*";
 pub(super) struct Key {
     file: FileId,
     services: Option<BTreeSet<String>>,
-    /// Labels with their values.
-    labels: Vec<String>,
-    /// Whether all others are there, too, without their values.
-    names: bool,
+    kind: Kind,
 }
 
-/// Sums by labels, those that were used lately.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// By values of some labels, and, if `names`, by which others there are.
+    Labels { labels: Vec<String>, names: bool },
+    /// By stacks and these labels; `None`: all.
+    Stacks(Option<Vec<String>>),
+}
+
+/// Sums of files, those that were used lately.
 #[derive(Debug)]
-pub struct LabelSums(Cache<Key, Arc<Table>, ByMemory>);
+pub struct FileSums(Cache<Key, Arc<Table>, ByMemory>);
 
 #[derive(Clone, Debug)]
 struct ByMemory;
@@ -36,30 +46,36 @@ struct ByMemory;
 // === impl Key ===
 
 impl Key {
-    /// Of all rows of a piece. `names`: whether labels are looked at of which no values are wanted.
-    pub(super) fn new(piece: &Piece, wanted: &Wanted, labels: Vec<String>, names: bool) -> Self {
-        Self { file: piece.file.file.id, services: wanted.services.clone(), labels, names }
+    /// Of all rows of a piece. `labels` are those of which values are looked at, `all` whether others are
+    /// looked at, too.
+    pub(super) fn new(piece: &Piece, wanted: &Wanted, labels: Vec<String>, all: bool) -> Self {
+        let kind = match wanted.stacks {
+            true => Kind::Stacks((!all).then_some(labels)),
+            false => Kind::Labels { labels, names: all },
+        };
+        Self { file: piece.file.file.id, services: wanted.services.clone(), kind }
     }
 
-    /// What is wanted of a table.
-    pub(super) fn sums_of(&self, table: &Table) -> Table {
-        table.of_origins(|name, value| match self.labels.iter().any(|wanted| wanted == name) {
+    /// What is wanted of a table without windows.
+    pub(super) fn sums_of(&self, table: Table) -> Table {
+        let Kind::Labels { labels, names } = &self.kind else { return table };
+        table.of_origins(|name, value| match labels.iter().any(|wanted| wanted == name) {
             true => Some(value),
-            false => self.names.then_some(SOME_VALUE),
+            false => names.then_some(SOME_VALUE),
         })
     }
 }
 
-// === impl LabelSums ===
+// === impl FileSums ===
 
-impl Default for LabelSums {
-    fn default() -> Self {
-        let files = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX) / (100 * ROW_BYTES);
-        Self(Cache::with_weighter(files, MAX_BYTES, ByMemory))
+impl FileSums {
+    /// None yet. `query_bytes` is the memory that queries may have.
+    pub fn new(query_bytes: u64) -> Self {
+        let bytes = (query_bytes / PART).min(MAX_BYTES);
+        let files = usize::try_from(bytes / TYPICAL_BYTES).unwrap_or(usize::MAX);
+        Self(Cache::with_weighter(files, bytes, ByMemory))
     }
-}
 
-impl LabelSums {
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Table>> {
         self.0.get(key)
     }
@@ -73,9 +89,15 @@ impl LabelSums {
 
 impl Weighter<Key, Arc<Table>> for ByMemory {
     fn weight(&self, key: &Key, sums: &Arc<Table>) -> u64 {
-        let labels = (0..sums.code.origin_count()).flat_map(|at| sums.code.origin_labels(at));
-        let of_labels = labels.fold(0, |sum, (_, value)| sum + ROW_BYTES + value.len());
-        let own = size_of::<Key>() + size_of::<Table>() + ROW_BYTES * key.labels.len();
-        (own + ROW_BYTES * sums.rows.len() + of_labels) as u64
+        let code = &sums.code;
+        let labels = (0..code.origin_count()).flat_map(|at| code.origin_labels(at));
+        let of_labels = labels.fold(0, |sum, (_, value)| sum + LABEL_BYTES + value.len());
+        let of_key = match &key.kind {
+            Kind::Labels { labels, .. } => labels.len(),
+            Kind::Stacks(labels) => labels.as_ref().map_or(0, Vec::len),
+        };
+        let own = size_of::<Key>() + size_of::<Table>() + LABEL_BYTES * of_key;
+        let of_code = FRAME_BYTES * code.frame_count() + STACK_BYTES * code.stack_count();
+        (own + of_code + size_of::<Row>() * sums.rows.len() + of_labels) as u64
     }
 }

@@ -74,7 +74,7 @@ async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
         wants: Wants::new(catalog.clone(), Pool::alone(), Duration::from_secs(1)),
         catalog,
         agents: Agents::default(),
-        sums: LabelSums::default(),
+        sums: FileSums::new(u64::MAX),
         pool: CpuPool::new(1),
         timeout,
         memory_limit: u64::MAX,
@@ -95,7 +95,7 @@ async fn queries_stop_when_nobody_waits_for_them() {
     let queries = queries(&dir, Duration::from_secs(3600)).await;
     let client = tokio::spawn({
         let queries = queries.clone();
-        async move { queries.profile(plan()).await }
+        async move { queries.profile(plan(), Labels::All).await }
     });
     while queries.parts.pool.free() > 0 {
         tokio::task::yield_now().await;
@@ -110,7 +110,7 @@ async fn queries_stop_when_nobody_waits_for_them() {
 async fn queries_end_when_time_is_up() {
     let dir = TempDir::new().expect("dir");
     let queries = queries(&dir, Duration::from_millis(20)).await;
-    let error = queries.profile(plan()).await.expect_err("too long");
+    let error = queries.profile(plan(), Labels::All).await.expect_err("too long");
     assert_eq!(error, QueryError::Timeout(Duration::from_millis(20)));
     assert!(error.to_string().contains("longer than 20ms"), "{error}");
 }

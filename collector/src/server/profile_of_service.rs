@@ -13,7 +13,7 @@ use fleetprof_proto::{
 use super::http::Web;
 use crate::{
     clock,
-    query::{Plan, QueryError},
+    query::{Labels, Plan, QueryError},
 };
 
 /// Without `from`: the last quarter of an hour.
@@ -29,7 +29,7 @@ pub(super) async fn handle(
             parameters.map_err(|error| QueryError::Invalid(error.body_text()))?;
         let plan = plan(&service, parameters, clock::unix_nanos())?;
         let name = file_name(&service, &plan);
-        Ok::<_, QueryError>((web.queries.profile(plan).await?, name))
+        Ok::<_, QueryError>((web.queries.profile(plan, Labels::All).await?, name))
     };
     match answer.await {
         Ok((profile, name)) => {

@@ -145,6 +145,7 @@ impl ProfileStore {
             services: services.clone(),
             labels: level.labels().map(|kept| kept.iter().map(|name| (*name).to_owned()).collect()),
             range: None,
+            windows: true,
             stacks: true,
         };
         // Batches are counted where they are whole.

@@ -85,6 +85,8 @@ pub struct Wanted {
     pub labels: Option<Vec<String>>,
     /// Only samples whose window has its middle in this range, Unix nanoseconds, the end exclusive.
     pub range: Option<(i64, i64)>,
+    /// Whether windows are told apart. If not, all samples get [`NO_WINDOW`].
+    pub windows: bool,
     /// Whether stacks are wanted. If not, every sample gets the empty stack, and no stacks are needed.
     pub stacks: bool,
 }
@@ -129,7 +131,7 @@ pub enum FormatError {
 impl Wanted {
     /// All that is there.
     pub fn all() -> Self {
-        Self { services: None, labels: None, range: None, stacks: true }
+        Self { services: None, labels: None, range: None, windows: true, stacks: true }
     }
 
     /// All of one service.
@@ -167,7 +169,11 @@ pub fn decode(
 ) -> Result<Table, FormatError> {
     let mut builder = crate::table::TableBuilder::new();
     let mut reader = Reader::new(samples, stacks, wanted)?;
-    while reader.read_group(&mut builder)?.is_some() {}
+    if wanted.windows {
+        while reader.read_group(&mut builder)?.is_some() {}
+    } else {
+        reader.read_sums(&mut builder)?;
+    }
     Ok(builder.finish())
 }
 

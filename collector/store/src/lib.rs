@@ -61,4 +61,4 @@ pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};
 pub use retain::{Ages, Removed, Retention};
 pub use store::ProfileStore;
 pub use symbols::{NewSymbols, Source as SymbolSource};
-pub use table::{Kept, Row, Table, TableBuilder};
+pub use table::{Kept, NO_WINDOW, Row, Table, TableBuilder};

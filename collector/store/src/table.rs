@@ -46,6 +46,9 @@ pub struct TableBuilder {
     add_up_at: usize,
 }
 
+/// The window of samples of which it does not matter.
+pub const NO_WINDOW: Window = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
+
 /// Fewer rows are added up at the end only.
 const ADD_UP_AT: usize = 1 << 16;
 
@@ -87,10 +90,9 @@ impl Table {
                 builder.code.origin(kept)
             })
             .collect();
-        let window = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
         for row in &self.rows {
             let origin = origins[row.origin as usize];
-            builder.add(origin, StackIndex::EMPTY, 0, window, (row.samples, row.nanos));
+            builder.add(origin, StackIndex::EMPTY, 0, NO_WINDOW, (row.samples, row.nanos));
         }
         builder.finish()
     }
@@ -241,8 +243,7 @@ impl TableBuilder {
             samples,
             nanos,
         };
-        let none = Window { start_unix_nanos: 0, end_unix_nanos: 0 };
-        let code = self.code.finish(none, [], v1::Accounting::default());
+        let code = self.code.finish(NO_WINDOW, [], v1::Accounting::default());
         Table { code, rows: self.rows.into_iter().map(row).collect() }
     }
 }

@@ -268,7 +268,7 @@ async fn bad_questions_are_explained() {
         assert_eq!(status.code(), code, "{status:?}");
         assert!(status.message().contains(text), "{status:?} lacks {text:?}");
     }
-    let request = v1::ProfileRequest { query: between(1, 2, "") };
+    let request = v1::ProfileRequest { query: between(1, 2, ""), without_labels: false };
     let status = queries.profile(request).await.expect_err("nothing there");
     assert_eq!(status.code(), Code::NotFound);
     assert!(status.message().contains("has data from 2026-01-01T00:00:10Z"), "{status:?}");
@@ -296,7 +296,10 @@ async fn profiles_arrive_in_chunks() {
     let collector = Running::start().await;
     let mut agent = collector.agent().await;
     agent.deliver(sealed(agent.instance, 1)).await;
-    let request = v1::ProfileRequest { query: all(r#"{service="checkout"}"#) };
+    let request = v1::ProfileRequest {
+        query: all(r#"{service="checkout"}"#),
+        without_labels: false,
+    };
     let answer = collector.queries().await.profile(request).await.expect("answered");
     let (mut chunks, mut gz, mut last) = (answer.into_inner(), Vec::new(), None);
     while let Some(chunk) = chunks.message().await.expect("whole") {

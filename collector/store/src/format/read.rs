@@ -9,7 +9,7 @@ mod stacks;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use fleetprof_proto::batch::StackIndex;
+use fleetprof_proto::batch::{OriginIndex, StackIndex};
 use hashbrown::HashMap;
 
 use self::{file::File, stacks::Needed};
@@ -17,7 +17,10 @@ use super::{
     FormatError, Wanted,
     schema::{self, SAMPLES, STACKS},
 };
-use crate::{catalog::FileId, table::TableBuilder};
+use crate::{
+    catalog::FileId,
+    table::{NO_WINDOW, TableBuilder},
+};
 
 pub use functions::{FunctionsFile, Part};
 
@@ -89,9 +92,48 @@ impl Reader {
             self.known = Some(known);
         }
         self.groups.pop();
-        let known = self.known.as_ref();
-        guarded(SAMPLES, || samples::read(&self.samples, group, &self.wanted, known, builder))
-            .map(Some)
+        let (file, known) = (&self.samples, self.known.as_ref());
+        guarded(SAMPLES, || {
+            let mut added = 0_u64;
+            samples::for_each(file, group, &self.wanted, builder, |builder, row| {
+                let stack = stack(file, known, row.stack_id)?;
+                let window = row.window.unwrap_or(NO_WINDOW);
+                builder.add(row.origin, stack, row.result, window, row.counts);
+                added = added.saturating_add(row.counts.0);
+                Ok(())
+            })?;
+            Ok(Some(added))
+        })
+    }
+
+    /// Adds the wanted samples of all row groups, as if they were of one window. Of the stacks, those are
+    /// read that these samples have.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn read_sums(mut self, builder: &mut TableBuilder) -> Result<(), FormatError> {
+        type Sums = HashMap<(OriginIndex, i64, u32), (u64, u64)>;
+        let file = &self.samples;
+        self.wanted.windows = false;
+        let mut sums = Sums::new();
+        guarded(SAMPLES, || {
+            self.groups.iter().rev().try_for_each(|group| {
+                samples::for_each(file, *group, &self.wanted, builder, |_, row| {
+                    let sum = sums.entry((row.origin, row.stack_id, row.result)).or_default();
+                    sum.0 = sum.0.saturating_add(row.counts.0);
+                    sum.1 = sum.1.saturating_add(row.counts.1);
+                    Ok(())
+                })
+            })
+        })?;
+        let needed = Needed::These(sums.keys().map(|(_, id, _)| *id).collect());
+        let read = |stacks| guarded(STACKS, || stacks::read(stacks, &needed, builder.code()));
+        let known = self.stacks.as_ref().map(read).transpose()?;
+        for ((origin, id, result), counts) in sums {
+            let stack = stack(file, known.as_ref(), id)?;
+            builder.add(origin, stack, result, NO_WINDOW, counts);
+        }
+        Ok(())
     }
 
     fn needed(&self) -> Result<Needed, FormatError> {
@@ -104,6 +146,17 @@ impl Reader {
         }
         Ok(Needed::These(ids))
     }
+}
+
+/// The stack of a number, of the stacks that were read; the empty one where none were.
+fn stack(
+    file: &File,
+    known: Option<&HashMap<i64, StackIndex>>,
+    id: i64,
+) -> Result<StackIndex, FormatError> {
+    let Some(known) = known.filter(|_| id != 0) else { return Ok(StackIndex::EMPTY) };
+    let stack = known.get(&id).copied();
+    stack.ok_or_else(|| file.damaged(format!("stack {id} does not exist")))
 }
 
 /// Runs a reader of Parquet. It is written to fail, not to panic, on damaged bytes; should it panic on

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleetprof_store::{
-    FileId, FormatError, Reader, Row, Table, TableBuilder, Wanted, decode, encode, midpoint,
+    FileId, FormatError, NO_WINDOW, Reader, Row, Table, TableBuilder, Wanted, decode, encode, midpoint,
 };
 use proptest::prelude::*;
 
@@ -34,6 +34,9 @@ fn filtered(table: &Table, wanted: &Wanted) -> BTreeMap<Key, (u64, u64)> {
         if let Some(labels) = &wanted.labels {
             key.0.retain(|(name, _)| labels.contains(name));
         }
+        if !wanted.windows {
+            key.1 = (NO_WINDOW.start_unix_nanos, NO_WINDOW.end_unix_nanos);
+        }
         if !wanted.stacks {
             key.3.clear();
         }
@@ -54,12 +57,13 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         prop::option::of(prop::collection::btree_set(service.prop_map(str::to_owned), 0..3)),
         prop::option::of(labels),
         prop::option::of(range),
-        any::<bool>(),
+        any::<[bool; 2]>(),
     )
-        .prop_map(|(services, labels, range, stacks)| Wanted {
+        .prop_map(|(services, labels, range, [windows, stacks])| Wanted {
             services,
             labels,
             range,
+            windows,
             stacks,
         })
 }

@@ -71,7 +71,8 @@ pub(crate) fn pair(bytes: &[u8]) {
         ..Wanted::of_service(SERVICE)
     };
     let without_stacks = Wanted { stacks: false, ..part.clone() };
-    for part in [part, without_stacks] {
+    let without_windows = Wanted { windows: false, ..part.clone() };
+    for part in [part, without_stacks, without_windows] {
         if let (Ok(part), Ok(all)) = (read(&part), &all) {
             assert!(part.samples() <= all.samples(), "a part is more than the whole");
         }

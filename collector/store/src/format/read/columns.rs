@@ -1,6 +1,6 @@
 //! Columns of a batch of rows, checked.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use arrow_array::{
     Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
@@ -108,6 +108,11 @@ impl<'a> Columns<'a> {
         Text::new(column).ok_or_else(|| self.file.damaged(format!("column {name} has bad numbers")))
     }
 
+    /// Texts of a column that was read only if `is_there`, and else is null in every row.
+    pub(super) fn text_if(&self, is_there: bool, name: &str) -> Result<Text<'a>, FormatError> {
+        if is_there { self.text(name) } else { Ok(Text::nulls(self.rows.num_rows())) }
+    }
+
     /// The amounts of functions, in the order of [`AMOUNTS`].
     pub(super) fn all_amounts(&self) -> Result<[&'a [i64]; AMOUNTS.len()], FormatError> {
         let [a, b, c, d] = AMOUNTS;
@@ -194,6 +199,12 @@ impl<'a> Text<'a> {
         let count = i32::try_from(texts.len()).ok()?;
         let is_valid = |number: &i32| (-1..count).contains(number);
         (texts.null_count() == 0 && numbers.iter().all(is_valid)).then_some(Self { numbers, texts })
+    }
+
+    /// Null in every row.
+    fn nulls(rows: usize) -> Self {
+        static NONE: LazyLock<StringArray> = LazyLock::new(|| StringArray::new_null(0));
+        Self { numbers: Cow::Owned(vec![-1; rows]), texts: &NONE }
     }
 
     /// The text of a row; `None` is null.

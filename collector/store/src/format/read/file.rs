@@ -197,6 +197,17 @@ impl File {
         self.statistics(group, column).and_then(Statistics::null_count_opt) != Some(0)
     }
 
+    /// Whether a column of a row group, named by its path, is known to have nothing but nulls: reading it
+    /// would only take time.
+    pub(super) fn is_null(&self, group: usize, column: &str) -> bool {
+        let columns = self.metadata.metadata().row_group(group).columns();
+        let chunk = columns.iter().find(|chunk| chunk.column_path().string() == column);
+        chunk.is_some_and(|chunk| {
+            let nulls = chunk.statistics().and_then(Statistics::null_count_opt);
+            nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(chunk.num_values()))
+        })
+    }
+
     /// The rows of a row group, of these columns.
     pub(in crate::format) fn batches<'a>(
         &self,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use fleetprof_proto::{
-    batch::{MAX_LABEL_NAME_BYTES, OriginIndex, StackIndex, Window},
+    batch::{MAX_LABEL_NAME_BYTES, OriginIndex, Window},
     labels::SERVICE,
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::{
     columns::{Columns, LabelMap, Text},
@@ -18,6 +18,9 @@ use crate::{
     level::midpoint,
     table::TableBuilder,
 };
+
+/// What is null in every row without labels that have no column of their own.
+const MAP_KEYS: &str = "labels.key_value.key";
 
 /// Whether a row group may have anything that is wanted.
 pub(super) fn is_wanted(file: &File, group: usize, wanted: &Wanted) -> bool {
@@ -59,73 +62,94 @@ pub(super) fn stack_ids(
     Ok(())
 }
 
-/// Adds the wanted samples of a row group; the number of samples added.
-pub(super) fn read(
+/// A row that is wanted.
+pub(super) struct Found {
+    pub origin: OriginIndex,
+    /// 0 is the empty stack; 0 as well where none are wanted.
+    pub stack_id: i64,
+    pub result: u32,
+    /// `None` where windows are not told apart.
+    pub window: Option<Window>,
+    /// Samples, and CPU time in nanoseconds.
+    pub counts: (u64, u64),
+}
+
+/// Hands the wanted rows of a row group to `each`.
+pub(super) fn for_each(
     file: &File,
     group: usize,
     wanted: &Wanted,
-    stacks: Option<&HashMap<i64, StackIndex>>,
     builder: &mut TableBuilder,
-) -> Result<u64, FormatError> {
-    let keeps = |label: &str| wanted.keeps(label);
+    mut each: impl FnMut(&mut TableBuilder, Found) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let keeps = |label: &str| wanted.keeps(label) && !file.is_null(group, label);
     let known: Vec<&str> = LABELS.into_iter().filter(|label| keeps(label)).collect();
     let has_map = match &wanted.labels {
         None => true,
         Some(kept) => kept.iter().any(|label| !LABELS.contains(&label.as_str())),
-    };
-    let mut columns = vec!["start", "end", "result", "samples", "cpu_nanos"];
+    } && !file.is_null(group, MAP_KEYS);
+    let has_windows = wanted.windows || !is_inside(file, group, wanted);
+    let mut columns = vec!["result", "samples", "cpu_nanos"];
+    if has_windows {
+        columns.extend(["start", "end"]);
+    }
     columns.extend(&known);
     columns.extend(has_map.then_some("labels"));
-    columns.extend(stacks.map(|_| "stack_id"));
+    columns.extend(wanted.stacks.then_some("stack_id"));
     columns.extend(wanted.services.as_ref().map(|_| SERVICE));
-    let mut added = 0_u64;
     for rows in file.batches(group, columns)? {
         let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
         let labels = RowLabels::new(file, &rows, wanted, &known, has_map)?;
-        added = added.saturating_add(add(file, &rows, &labels, stacks, wanted, builder)?);
+        let columns = Columns::new(file, &rows);
+        let windows = has_windows.then(|| Windows::new(file, &columns)).transpose()?;
+        rows_of(wanted, &columns, rows.num_rows(), &labels, windows.as_ref(), builder, &mut each)?;
     }
-    Ok(added)
+    Ok(())
 }
 
-/// Adds the wanted samples of some rows.
-fn add(
-    file: &File,
-    rows: &RecordBatch,
-    labels: &RowLabels<'_>,
-    stacks: Option<&HashMap<i64, StackIndex>>,
+fn rows_of(
     wanted: &Wanted,
+    columns: &Columns<'_>,
+    rows: usize,
+    labels: &RowLabels<'_>,
+    windows: Option<&Windows<'_>>,
     builder: &mut TableBuilder,
-) -> Result<u64, FormatError> {
-    let columns = Columns::new(file, rows);
-    let windows = Windows::new(file, &columns)?;
-    let ids = stacks.map(|_| columns.amounts("stack_id")).transpose()?;
+    each: &mut impl FnMut(&mut TableBuilder, Found) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let ids = wanted.stacks.then(|| columns.amounts("stack_id")).transpose()?;
     let results = columns.ints("result")?;
     let (samples, nanos) = (columns.amounts("samples")?, columns.amounts("cpu_nanos")?);
-    let changes = labels.changes(rows.num_rows());
-    let (mut origin, mut added) = (None, 0_u64);
-    for row in 0..rows.num_rows() {
+    let changes = labels.changes(rows);
+    let mut origin = None;
+    for row in 0..rows {
         if changes[row] {
             origin = labels.origin(row, builder)?;
         }
         let Some(origin) = origin else { continue };
-        let window = windows.get(row)?;
-        if !wanted.has_window(window) {
+        let window = windows.map(|windows| windows.get(row)).transpose()?;
+        if window.is_some_and(|window| !wanted.has_window(window)) {
             continue;
         }
-        let stack = match (ids, stacks) {
-            (Some(ids), Some(stacks)) if ids[row] != 0 => {
-                let id = ids[row];
-                *stacks
-                    .get(&id)
-                    .ok_or_else(|| file.damaged(format!("stack {id} does not exist")))?
-            }
-            _ => StackIndex::EMPTY,
+        let found = Found {
+            origin,
+            stack_id: ids.map_or(0, |ids| ids[row]),
+            result: results[row].cast_unsigned(),
+            window,
+            counts: (samples[row].cast_unsigned(), nanos[row].cast_unsigned()),
         };
-        let counts = (samples[row].cast_unsigned(), nanos[row].cast_unsigned());
-        builder.add(origin, stack, results[row].cast_unsigned(), window, counts);
-        added = added.saturating_add(counts.0);
+        each(builder, found)?;
     }
-    Ok(added)
+    Ok(())
+}
+
+/// Whether all windows of a row group have their middle in the range that is wanted.
+fn is_inside(file: &File, group: usize, wanted: &Wanted) -> bool {
+    let Some((start, end)) = wanted.range else { return true };
+    let (starts, ends) = (file.bounds(group, "start"), file.bounds(group, "end"));
+    let span = starts.zip(ends).and_then(|((first, _), (_, last))| {
+        Some((first.checked_mul(1000)?, last.checked_mul(1000)?))
+    });
+    span.is_some_and(|(first, last)| start <= first && last <= end)
 }
 
 /// The columns of time.

@@ -48,9 +48,10 @@ pub(super) fn read(
         }
         let has_names = file.may_have_nulls(group, "offset");
         let columns = ADDRESSES.into_iter().chain(NAMES.into_iter().filter(|_| has_names));
-        for rows in file.batches(group, columns)? {
+        let is_there = |column: &str| !file.is_null(group, column);
+        for rows in file.batches(group, columns.filter(|column| is_there(column)))? {
             let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
-            tree.add(&mut Rows::new(file, &rows, has_names)?)?;
+            tree.add(&mut Rows::new(file, &rows, has_names, is_there)?)?;
         }
     }
     tree.end_stack();
@@ -163,7 +164,8 @@ struct Rows<'a> {
     file: &'a File,
     ids: &'a [i64],
     inlined: &'a BooleanArray,
-    offsets: &'a Int64Array,
+    /// `None`: null in every row.
+    offsets: Option<&'a Int64Array>,
     kind: Text<'a>,
     module: Text<'a>,
     build_id: Text<'a>,
@@ -182,29 +184,37 @@ struct Rows<'a> {
 struct NameColumns<'a> {
     function: Text<'a>,
     file: Text<'a>,
-    line: &'a Int32Array,
+    /// `None`: null in every row.
+    line: Option<&'a Int32Array>,
 }
 
 // === impl Rows ===
 
 impl<'a> Rows<'a> {
-    fn new(file: &'a File, rows: &'a RecordBatch, has_names: bool) -> Result<Self, FormatError> {
+    fn new(
+        file: &'a File,
+        rows: &'a RecordBatch,
+        has_names: bool,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Self, FormatError> {
         let columns = Columns::new(file, rows);
-        let (kind, reason) = (columns.text("kind")?, columns.text("reason")?);
+        let text = |name: &str| columns.text_if(is_there(name), name);
+        let (kind, reason) = (columns.text("kind")?, text("reason")?);
         let names = || -> Result<_, FormatError> {
-            let (function, file) = (columns.text("function")?, columns.text("file")?);
-            Ok(NameColumns { function, file, line: columns.maybe_ints("line")? })
+            let line = is_there("line").then(|| columns.maybe_ints("line")).transpose()?;
+            Ok(NameColumns { function: text("function")?, file: text("file")?, line })
         };
+        let offsets = is_there("offset").then(|| columns.maybe_longs("offset")).transpose()?;
         Ok(Self {
             file,
             ids: columns.amounts("stack_id")?,
             inlined: columns.flags("inlined")?,
-            offsets: columns.maybe_longs("offset")?,
+            offsets,
             kinds: kind.meanings(kind_of),
             reasons: reason.meanings(reason_of),
             kind,
-            module: columns.text("module")?,
-            build_id: columns.text("build_id")?,
+            module: text("module")?,
+            build_id: text("build_id")?,
             reason,
             names: has_names.then(names).transpose()?,
             objects: HashMap::new(),
@@ -221,16 +231,17 @@ impl<'a> Rows<'a> {
                 *self.objects.entry(key).or_insert(object)
             }
         };
-        if self.offsets.is_null(row) {
+        let offset = self.offsets.filter(|offsets| offsets.is_valid(row));
+        let Some(offset) = offset.map(|offsets| offsets.value(row).cast_unsigned()) else {
             return Ok(Frame::Named(self.named(row, object, builder)?));
-        }
+        };
         let reason = match usize::try_from(self.reason.numbers[row]) {
             Ok(number) => {
                 self.reasons[number].ok_or_else(|| self.file.damaged("a reason is not known"))?
             }
             Err(_null) => v1::UnresolvedReason::Unspecified,
         };
-        Ok(Frame::Address { object, offset: self.offsets.value(row).cast_unsigned(), reason })
+        Ok(Frame::Address { object, offset, reason })
     }
 
     fn object(&self, row: usize, builder: &mut BatchBuilder) -> Result<ObjectIndex, FormatError> {
@@ -253,7 +264,8 @@ impl<'a> Rows<'a> {
     ) -> Result<FrameIndex, FormatError> {
         let names = self.names.as_ref();
         let names = names.ok_or_else(|| self.file.damaged("it has more nulls than it claims"))?;
-        let line = if names.line.is_null(row) { 0 } else { names.line.value(row).cast_unsigned() };
+        let line = names.line.filter(|line| line.is_valid(row));
+        let line = line.map_or(0, |line| line.value(row).cast_unsigned());
         let key = (object, names.function.numbers[row], names.file.numbers[row], line);
         if let Some(known) = self.named.get(&key) {
             return Ok(*known);

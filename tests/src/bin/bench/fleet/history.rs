@@ -140,11 +140,11 @@ fn questions(report: &mut Report, collector: &Collector, history: &History) {
     let by_stacks = format!("{{service=\"{service}\", comm!=\"none\"}}");
     type Question<'a> = (&'a str, &'a dyn Fn() -> u64);
     let asked: [Question<'_>; 8] = [
-        ("flame graph (pprof) of one service, 1 hour", &|| {
-            grpc.profile(query(HOUR, &one)).expect("an answer").len() as u64
+        ("flame graph of one service, 1 hour", &|| {
+            grpc.flame_graph(query(HOUR, &one)).expect("an answer").len() as u64
         }),
-        ("flame graph (pprof) of one service, 7 days", &|| {
-            grpc.profile(query(7 * DAY, &one)).expect("an answer").len() as u64
+        ("flame graph of one service, 7 days", &|| {
+            grpc.flame_graph(query(7 * DAY, &one)).expect("an answer").len() as u64
         }),
         ("top functions of the fleet, all days", &|| {
             grpc.top(query(month, "")).expect("an answer").total_nanos
