@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::QueryError;
+pub use functions::KnownFunctions;
 pub use plan::Plan;
 pub use profile::{Labels, Profile};
 pub use service::QueryApi;
@@ -66,6 +67,8 @@ pub struct QueryParts {
     pub agents: Agents,
     /// What was found in files before.
     pub sums: FileSums,
+    /// The same of functions files.
+    pub functions: Arc<KnownFunctions>,
     /// Where queries run.
     pub pool: CpuPool,
     /// How long one may take, waiting for its turn included.

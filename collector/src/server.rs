@@ -37,7 +37,7 @@ use crate::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
         Objects, Pool, Wants,
     },
-    query::{FileSums, Queries, QueryApi, QueryParts},
+    query::{FileSums, KnownFunctions, Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
     upgrade::{self, UpgradeError},
 };
@@ -194,6 +194,7 @@ impl Collector {
             wants: wants.clone(),
             agents,
             sums: FileSums::new(config.memory_limit),
+            functions: Arc::new(KnownFunctions::new(config.memory_limit)),
             pool: CpuPool::new(config.max_queries),
             timeout: config.query_timeout,
             memory_limit: config.memory_limit,

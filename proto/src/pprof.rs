@@ -50,8 +50,8 @@ struct Encoder<'a> {
     functions: HashMap<FunctionKey, u64>,
     /// Mapping id of each object row.
     mappings: HashMap<usize, u64>,
-    /// Location id of each frame row.
-    locations: HashMap<usize, u64>,
+    /// Location id of each frame row; 0: none yet.
+    locations: Vec<u64>,
     out: protos::Profile,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Encoder<'a> {
             strings,
             functions: HashMap::new(),
             mappings: HashMap::new(),
-            locations: HashMap::new(),
+            locations: vec![0; batch.frame_count()],
             out: protos::Profile::default(),
         }
     }
@@ -149,7 +149,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn location(&mut self, row: usize) -> u64 {
-        if let Some(known) = self.locations.get(&row) {
+        if let Some(known) = self.locations.get(row).filter(|id| **id > 0) {
             return *known;
         }
         let frame = self.batch.frame(row);
@@ -174,7 +174,9 @@ impl<'a> Encoder<'a> {
         let address = (mapping_id * MAPPING_STRIDE).wrapping_add(offset);
         let location = protos::Location { id, mapping_id, address, line, is_folded: false };
         self.out.location.push(location);
-        self.locations.insert(row, id);
+        if let Some(known) = self.locations.get_mut(row) {
+            *known = id;
+        }
         id
     }
 

@@ -3,16 +3,11 @@
 //! A functions file says of whole hours what reading the stacks would say, see `docs/adr/008-storage.md`.
 //! It takes the place of the pairs it was made from; should it turn out to be damaged, they are read.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+mod known;
+mod totals;
 
-use fleetprof_proto::{labels, selector::MatchOp, symbol::Reason, v1};
-use fleetprof_store::{
-    Amounts, FunctionFile, FunctionId, FunctionKey, FunctionPiece, FunctionPlace, FunctionSum,
-    OriginFilter, StoreError, split_functions,
-};
+use fleetprof_proto::{labels, selector::MatchOp};
+use fleetprof_store::{FunctionPiece, OriginFilter, StoreError, split_functions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,29 +16,11 @@ use super::{
     reader::{self, Source},
 };
 
+pub use known::KnownFunctions;
+pub(super) use totals::Totals;
+
 /// Functions files that are read at the same time.
 const AT_A_TIME: usize = 4;
-
-/// What all functions take.
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    by_id: HashMap<FunctionId, Total>,
-    files: Vec<Arc<FunctionFile>>,
-}
-
-#[derive(Debug)]
-struct Total {
-    amounts: Amounts,
-    name: Name,
-    unnamed: Option<Reason>,
-}
-
-/// A function's name, or where it stands.
-#[derive(Debug)]
-enum Name {
-    Known(FunctionKey),
-    In(usize, FunctionPlace),
-}
 
 /// Takes out of a source what functions files say: they are given to the caller, and noted as read when
 /// [`read`] succeeds.
@@ -117,113 +94,4 @@ where
         }
     }
     Ok(())
-}
-
-// === impl Totals ===
-
-impl Totals {
-    /// Takes out of a source what functions files say of all functions.
-    pub(super) fn read(
-        parts: &QueryParts,
-        plan: &Plan,
-        cancel: &CancellationToken,
-        source: &mut Source,
-    ) -> Result<Self, QueryError> {
-        let mut totals = Self::default();
-        let functions = take(plan, 0, source);
-        let (store, filter) = (parts.store.clone(), origins(plan));
-        let ask = move |piece: FunctionPiece| {
-            let (store, wanted) = (store.clone(), piece.wanted(filter.clone()));
-            async move { store.function_sums(&piece.file, wanted).await }
-        };
-        read(parts, &functions, cancel, source, ask, |piece, sums: Vec<FunctionSum>| {
-            let file = totals.files.len();
-            totals.files.push(piece.file.clone());
-            let mut samples: u64 = 0;
-            for sum in sums {
-                samples = samples.saturating_add(sum.amounts.self_samples);
-                totals.add(sum.id, sum.amounts, sum.unnamed, || Name::In(file, sum.place));
-            }
-            samples
-        })?;
-        Ok(totals)
-    }
-
-    /// Adds what a function takes.
-    pub(super) fn count(&mut self, key: &FunctionKey, amounts: Amounts) {
-        self.add(key.id(), amounts, key.unnamed, || Name::Known(key.clone()));
-    }
-
-    fn add(
-        &mut self,
-        id: FunctionId,
-        amounts: Amounts,
-        unnamed: Option<Reason>,
-        name: impl FnOnce() -> Name,
-    ) {
-        let empty = || Total { amounts: Amounts::default(), name: name(), unnamed };
-        self.by_id.entry(id).or_insert_with(empty).amounts.add(amounts);
-    }
-
-    /// CPU time of everything.
-    pub(super) fn nanos(&self) -> u64 {
-        let nanos = self.by_id.values().map(|total| total.amounts.self_nanos);
-        nanos.fold(0, u64::saturating_add)
-    }
-
-    /// CPU of samples whose innermost frame has no name, by the reason why, most first.
-    pub(super) fn unnamed(&self) -> Vec<v1::UnnamedUsage> {
-        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for total in self.by_id.values().filter(|total| total.amounts.self_samples > 0) {
-            if let Some(reason) = total.unnamed {
-                let sum = sums.entry(reason.as_str()).or_default();
-                *sum = sum.saturating_add(total.amounts.self_nanos);
-            }
-        }
-        let usage = |(reason, self_nanos): (&str, u64)| v1::UnnamedUsage {
-            reason: reason.to_owned(),
-            self_nanos,
-        };
-        let mut unnamed: Vec<_> = sums.into_iter().map(usage).collect();
-        unnamed.sort_by_key(|usage| std::cmp::Reverse(usage.self_nanos));
-        unnamed
-    }
-
-    /// The functions with the most of `key`, all that have as much as the last one included; 0: all.
-    /// `None` when a functions file turned out to be damaged.
-    pub(super) fn most(
-        self,
-        parts: &QueryParts,
-        cancel: &CancellationToken,
-        limit: usize,
-        key: impl Fn(&Amounts) -> (u64, u64),
-    ) -> Result<Option<Vec<(FunctionKey, Amounts)>>, QueryError> {
-        let mut totals: Vec<Total> = self.by_id.into_values().collect();
-        if limit > 0 && totals.len() > limit {
-            let mut keys: Vec<_> = totals.iter().map(|total| key(&total.amounts)).collect();
-            let (_, least, _) = keys.select_nth_unstable_by(limit - 1, |a, b| b.cmp(a));
-            let least = *least;
-            totals.retain(|total| key(&total.amounts) >= least);
-        }
-        let mut known = Vec::with_capacity(totals.len());
-        let mut wanted: BTreeMap<usize, Vec<(FunctionPlace, Amounts)>> = BTreeMap::new();
-        for total in totals {
-            match total.name {
-                Name::Known(key) => known.push((key, total.amounts)),
-                Name::In(file, place) => {
-                    wanted.entry(file).or_default().push((place, total.amounts));
-                }
-            }
-        }
-        for (file, mut rows) in wanted {
-            rows.sort_by_key(|(place, _)| *place);
-            let places = rows.iter().map(|(place, _)| *place).collect();
-            let names = async { Ok(parts.store.function_names(&self.files[file], places).await) };
-            match reader::wait(parts, cancel, names)? {
-                Ok(names) => known.extend(names.into_iter().zip(rows.iter().map(|row| row.1))),
-                Err(_) => return Ok(None),
-            }
-        }
-        Ok(Some(known))
-    }
 }

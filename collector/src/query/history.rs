@@ -4,7 +4,7 @@
 //! functions of the name (in different files or modules) are added up, as the rows of `top` would be: a
 //! sample with two of them on its stack counts for both.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fleetprof_proto::{labels, symbol::Symbol, v1};
 use fleetprof_store::{
@@ -83,23 +83,37 @@ fn read_functions(
         return Ok(());
     }
     let functions = functions::take(plan, builder.step, source);
-    let (store, filter) = (parts.store.clone(), functions::origins(plan));
-    let function = asked.function.to_owned();
+    let (store, known) = (parts.store.clone(), parts.functions.clone());
+    let (filter, function) = (functions::origins(plan), asked.function.to_owned());
     let ask = move |piece: FunctionPiece| {
+        let is_whole = filter.is_none() && piece.is_whole();
         let (store, wanted) = (store.clone(), piece.wanted(filter.clone()));
-        let function = function.clone();
-        async move { store.function_history(&piece.file, &function, wanted).await }
+        let (known, function) = (known.clone(), function.clone());
+        async move {
+            let id = piece.file.id;
+            if let Some(found) = is_whole.then(|| known.history(id, &function)).flatten() {
+                return Ok(found);
+            }
+            let found = store.function_history(&piece.file, &function, wanted).await?;
+            let found = Arc::new(found);
+            if is_whole {
+                known.put_history(id, function, found.clone());
+            }
+            Ok(found)
+        }
     };
     let mut failure = None;
-    functions::read(parts, &functions, cancel, source, ask, |_, found: Vec<FunctionHistory>| {
+    type Found = Arc<Vec<FunctionHistory>>;
+    functions::read(parts, &functions, cancel, source, ask, |_, found: Found| {
         let mut samples: u64 = 0;
-        for history in found {
+        for history in &*found {
             let value = |name: &String| match name.as_str() {
                 labels::SERVICE => history.service.clone(),
                 _ => history.version.clone().unwrap_or_default(),
             };
             let values: Vec<String> = asked.group_by.iter().map(value).collect();
-            for (hour, amounts) in history.hours {
+            for (hour, amounts) in &history.hours {
+                let amounts = *amounts;
                 samples = samples.saturating_add(amounts.total_samples);
                 let added = builder.add(&values, hour.saturating_add(HOUR / 2), amounts.into());
                 failure = failure.take().or(added.err());

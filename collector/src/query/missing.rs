@@ -71,8 +71,8 @@ fn services(
 ) -> Result<BTreeSet<String>, QueryError> {
     let range = (plan.range.start_unix_nanos(), plan.range.end_unix_nanos());
     let files = reader::wait(parts, cancel, parts.store.files(None, range))?;
-    let services = files.into_iter().flat_map(|row| row.file.services);
-    Ok(services.map(|sum| sum.service).collect())
+    let services = files.iter().flat_map(|row| &row.file.services);
+    Ok(services.map(|sum| sum.service.clone()).collect())
 }
 
 fn range_text(plan: &Plan) -> (String, String) {

@@ -98,7 +98,9 @@ pub(super) fn visit_all(
             ahead.push_back((piece, coming));
         }
         let Some((piece, coming)) = ahead.pop_front() else { return Ok(coverage) };
-        check_memory(parts.memory_limit)?;
+        if matches!(coming, Coming::Reading(..)) {
+            check_memory(parts.memory_limit)?;
+        }
         match coming.table(parts, cancel)? {
             Ok(table) => {
                 coverage.read(&piece.file.file);
@@ -107,6 +109,43 @@ pub(super) fn visit_all(
             Err(damage) => coverage.damage(damage),
         }
     }
+}
+
+/// Hands the sums of all services that match to `visit`, any service maybe several times: its name, samples, and
+/// CPU time in nanoseconds.
+pub(super) fn for_each_service(
+    parts: &QueryParts,
+    plan: &Plan,
+    cancel: &CancellationToken,
+    mut visit: impl FnMut(&str, u64, u64),
+) -> Result<Coverage, QueryError> {
+    let need = Need { labels: vec![labels::SERVICE], ..Need::default() };
+    let mut source = begin(parts, plan, &need, cancel)?;
+    // Of thousands of files it is in the catalog: nothing must be made of them.
+    let pieces = std::mem::take(&mut source.pieces);
+    let (known, others): (Vec<_>, _) =
+        pieces.into_iter().partition(|piece| is_in_catalog(plan, &need, piece));
+    source.pieces = others;
+    for piece in &known {
+        source.coverage.read(&piece.file.file);
+        for sum in &piece.file.file.services {
+            let value = |name: &str| (name == labels::SERVICE).then_some(sum.service.as_str());
+            if plan.selector.matches(value) {
+                let samples = &mut source.coverage.samples;
+                *samples = samples.saturating_add(sum.samples);
+                visit(&sum.service, sum.samples, sum.nanos);
+            }
+        }
+    }
+    visit_all(parts, plan, &need, cancel, source, |table| {
+        let mut matched = 0_u64;
+        for origin in matching_origins(table, plan) {
+            matched = matched.saturating_add(origin.samples);
+            let service = origin.labels.get(labels::SERVICE).copied().unwrap_or_default();
+            visit(service, origin.samples, origin.nanos);
+        }
+        Ok(matched)
+    })
 }
 
 /// Which files to read.
@@ -133,17 +172,15 @@ impl Coming {
         piece: &Piece,
         wanted: &Wanted,
     ) -> Self {
-        let (start, end) = piece.file.file.range();
-        let is_whole = plan.range.start_unix_nanos() <= start && end <= plan.range.end_unix_nanos();
-        let matched = plan.selector.matchers().iter().map(Matcher::name);
-        let mut labels = matched.chain(need.labels.iter().copied());
-        let by_service = labels.all(|name| name == labels::SERVICE);
-        let is_sum = is_whole && need.step == 0;
-        if is_sum && by_service && !need.all_labels && !need.stacks {
+        if is_in_catalog(plan, need, piece) {
             return Self::Known(Arc::new(Table::of_sums(&piece.file.file)));
         }
-        let key = || Key::new(piece, wanted, needed_labels(plan, need), need.all_labels);
-        let key = is_sum.then(key);
+        let part = (!is_whole(plan, piece)).then(|| {
+            let (start, end) = piece.file.file.range();
+            (start.max(plan.range.start_unix_nanos()), end.min(plan.range.end_unix_nanos()))
+        });
+        let key = || Key::new(piece, part, wanted, needed_labels(plan, need), need.all_labels);
+        let key = (need.step == 0).then(key);
         if let Some(known) = key.as_ref().and_then(|key| parts.sums.get(key)) {
             return Self::Known(known);
         }
@@ -194,6 +231,20 @@ pub(super) fn wait<T>(
             result = work => result.map_err(|error| QueryError::Store(error.to_string())),
         }
     })
+}
+
+/// Whether all rows of a piece are asked for.
+fn is_whole(plan: &Plan, piece: &Piece) -> bool {
+    let (start, end) = piece.file.file.range();
+    plan.range.start_unix_nanos() <= start && end <= plan.range.end_unix_nanos()
+}
+
+/// Whether the catalog knows all that is needed of a piece.
+fn is_in_catalog(plan: &Plan, need: &Need<'_>, piece: &Piece) -> bool {
+    let matched = plan.selector.matchers().iter().map(Matcher::name);
+    let mut labels = matched.chain(need.labels.iter().copied());
+    let by_service = labels.all(|name| name == labels::SERVICE);
+    by_service && !need.all_labels && !need.stacks && need.step == 0 && is_whole(plan, piece)
 }
 
 fn range(plan: &Plan) -> (i64, i64) {

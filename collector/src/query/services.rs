@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use fleetprof_proto::{labels, v1};
+use fleetprof_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Plan, QueryError, QueryParts, missing,
-    reader::{self, Need},
-};
+use super::{Plan, QueryError, QueryParts, missing, reader};
 
 pub(super) fn run(
     parts: &QueryParts,
@@ -16,19 +13,12 @@ pub(super) fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::ServicesResponse, QueryError> {
     let mut sums: HashMap<String, (u64, u64)> = HashMap::new();
-    let need = Need { labels: vec![labels::SERVICE], ..Need::default() };
-    let coverage = reader::for_each(parts, plan, &need, cancel, |table| {
-        let mut matched = 0;
-        for origin in reader::matching_origins(table, plan) {
-            let service = origin.labels.get(labels::SERVICE).copied().unwrap_or_default();
-            let sum = match sums.get_mut(service) {
-                Some(sum) => sum,
-                None => sums.entry(service.to_owned()).or_default(),
-            };
-            *sum = (sum.0.saturating_add(origin.samples), sum.1.saturating_add(origin.nanos));
-            matched += origin.samples;
-        }
-        Ok(matched)
+    let coverage = reader::for_each_service(parts, plan, cancel, |service, samples, nanos| {
+        let sum = match sums.get_mut(service) {
+            Some(sum) => sum,
+            None => sums.entry(service.to_owned()).or_default(),
+        };
+        *sum = (sum.0.saturating_add(samples), sum.1.saturating_add(nanos));
     })?;
     missing::require_service(parts, plan, &coverage, cancel)?;
     let mut services: Vec<_> = sums

@@ -1,7 +1,7 @@
 //! Sums of files that were read lately: by labels, and by stacks.
 //!
 //! Pages ask for the same labels and services again and again, of ranges that move by seconds. Files never
-//! change, so what was summed up of a whole one holds as long as it is there.
+//! change, so what was summed up of one, or of a part of it, holds as long as it is there.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,8 +9,8 @@ use fleetprof_store::{FileId, Piece, Row, Table, Wanted};
 use quick_cache::{Weighter, sync::Cache};
 
 /// Most memory for all, bytes; where a query may have little itself, a part of that.
-const MAX_BYTES: u64 = 256 << 20;
-const PART: u64 = 4;
+const MAX_BYTES: u64 = 192 << 20;
+const PART: u64 = 8;
 /// About what most sums take, bytes.
 const TYPICAL_BYTES: u64 = 8 << 10;
 /// About what a label takes, and a row of code.
@@ -24,6 +24,8 @@ const SOME_VALUE: &str = "*";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     file: FileId,
+    /// Of the windows in this range only, Unix nanoseconds; `None`: of all.
+    part: Option<(i64, i64)>,
     services: Option<BTreeSet<String>>,
     kind: Kind,
 }
@@ -46,14 +48,20 @@ struct ByMemory;
 // === impl Key ===
 
 impl Key {
-    /// Of all rows of a piece. `labels` are those of which values are looked at, `all` whether others are
+    /// Of a piece, or a part of it. `labels` are those of which values are looked at, `all` whether others are
     /// looked at, too.
-    pub(super) fn new(piece: &Piece, wanted: &Wanted, labels: Vec<String>, all: bool) -> Self {
+    pub(super) fn new(
+        piece: &Piece,
+        part: Option<(i64, i64)>,
+        wanted: &Wanted,
+        labels: Vec<String>,
+        all: bool,
+    ) -> Self {
         let kind = match wanted.stacks {
             true => Kind::Stacks((!all).then_some(labels)),
             false => Kind::Labels { labels, names: all },
         };
-        Self { file: piece.file.file.id, services: wanted.services.clone(), kind }
+        Self { file: piece.file.file.id, part, services: wanted.services.clone(), kind }
     }
 
     /// What is wanted of a table without windows.

@@ -75,6 +75,7 @@ async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
         catalog,
         agents: Agents::default(),
         sums: FileSums::new(u64::MAX),
+        functions: Arc::new(KnownFunctions::new(u64::MAX)),
         pool: CpuPool::new(1),
         timeout,
         memory_limit: u64::MAX,

@@ -51,7 +51,7 @@ fn attempt(
     let naming = Naming { late: Late::Wait, keep: named::no_labels, require };
     let named = named::read_source(parts, plan, &need, cancel, source, naming)?;
     for (key, amounts) in usage(&named.batch, &named.symbols) {
-        totals.count(&key, amounts);
+        totals.count(key, amounts);
     }
     let (total_nanos, unnamed) = (totals.nanos(), totals.unnamed());
     let by_self = request.order() == v1::TopOrder::Self_;

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod functions;
 mod import;
+mod known;
 mod leases;
 mod number;
 mod open;
@@ -27,7 +28,7 @@ mod symbols;
 mod types;
 mod varint;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fleetprof_proto::ids::BatchId;
 use sqlx::{AnyConnection, Connection as _, Row as _};
@@ -49,6 +50,7 @@ use change::{Each, Replacement, RetireUntil, Single};
 use commit::Commit;
 use database::{Database, Engine};
 use files::Encoded;
+use known::KnownFiles;
 use open::Target;
 use sql::Statement;
 
@@ -69,6 +71,7 @@ const IDENTITY: &str = "read the identity of";
 pub struct Catalog {
     database: Database,
     target: Target,
+    known: Arc<KnownFiles>,
 }
 
 // === impl Catalog ===
@@ -82,7 +85,7 @@ impl Catalog {
     /// When it is not reached, or was made by a newer version.
     pub async fn open(url: &str) -> Result<Self, CatalogError> {
         let target = Target::parse(url)?;
-        Ok(Self { database: target.open().await?, target })
+        Ok(Self { database: target.open().await?, target, known: Arc::default() })
     }
 
     /// Closes all connections; SQLite then puts everything in the one file.
@@ -122,6 +125,15 @@ impl Catalog {
     /// When the database fails.
     pub async fn files(&self, query: &FileQuery<'_>) -> Result<Vec<FileRow>, CatalogError> {
         files::read(&self.database, "look for files in", files::queried(query)).await
+    }
+
+    /// The same as [`Self::files`], for those who ask for the same again: what was found before is given if it
+    /// still holds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known_files(&self, query: &FileQuery<'_>) -> Result<Arc<[FileRow]>, CatalogError> {
+        self.known.find(&self.database, query).await
     }
 
     /// Live files that are damaged, by bucket.

@@ -234,7 +234,7 @@ impl ProfileStore {
         wish: &ExportWish,
         target: &Blobs,
     ) -> Result<Option<NewFile>, StoreError> {
-        let mut file = row.file.clone();
+        let mut file = NewFile::clone(&row.file);
         let (mut samples, mut stacks) =
             tokio::try_join!(self.blobs.get(&file.samples), self.blobs.get(&file.stacks))?;
         let is_other = |name: &str| {

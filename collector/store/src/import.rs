@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -214,7 +215,7 @@ impl ProfileStore {
 
     async fn known_pairs(&self, pairs: &[Pair], force: bool) -> Result<Known, StoreError> {
         let ids: Vec<FileId> = pairs.iter().map(|pair| pair.file.id).collect();
-        let mut here: HashMap<FileId, NewFile> = HashMap::new();
+        let mut here: HashMap<FileId, Arc<NewFile>> = HashMap::new();
         for retired in [false, true] {
             let rows = self.catalog.find(&ids, retired).await?;
             here.extend(rows.into_iter().map(|row| (row.file.id, row.file)));
@@ -247,7 +248,7 @@ impl ProfileStore {
         let mut pairs = 0;
         for (day, files) in days {
             let rows = self.files(None, (day, day + DAY)).await?;
-            let others: Vec<NewFile> =
+            let others: Vec<_> =
                 rows.into_iter().map(|row| row.file).filter(|it| !ours.contains(&it.id)).collect();
             for file in files {
                 let services = doubled(file, &others);
@@ -313,7 +314,7 @@ impl ProfileStore {
 }
 
 /// The services of a file of which others have data at the same time.
-fn doubled(file: &NewFile, others: &[NewFile]) -> Vec<String> {
+fn doubled(file: &NewFile, others: &[Arc<NewFile>]) -> Vec<String> {
     let end = |file: &NewFile| file.bucket + file.level.span();
     let at_once = others.iter().filter(|it| it.bucket < end(file) && end(it) > file.bucket);
     let theirs: HashSet<&String> =

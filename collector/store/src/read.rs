@@ -48,9 +48,8 @@ impl ProfileStore {
         days: (i64, i64),
     ) -> Result<Vec<FileRow>, StoreError> {
         let query = FileQuery { level: None, range: days, service, rolled: Rolled::Only(false) };
-        let mut files = self.catalog.files(&query).await?;
-        files.retain(|row| plan::is_of_days(row, days));
-        Ok(files)
+        let files = self.catalog.known_files(&query).await?;
+        Ok(files.iter().filter(|row| plan::is_of_days(row, days)).cloned().collect())
     }
 
     /// The files of some days, as far as a wish has use for them.
@@ -62,9 +61,8 @@ impl ProfileStore {
         let rolled = if wish.allows(Level::Hourly) { Rolled::NoFine } else { Rolled::Any };
         let service = wish.service.as_deref();
         let query = FileQuery { level: None, range: days, service, rolled };
-        let mut files = self.catalog.files(&query).await?;
-        files.retain(|row| plan::is_of_days(row, days));
-        Ok(files)
+        let files = self.catalog.known_files(&query).await?;
+        Ok(files.iter().filter(|row| plan::is_of_days(row, days)).cloned().collect())
     }
 
     /// All files of all levels that have data in a range, as of one moment.

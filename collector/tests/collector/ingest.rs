@@ -296,10 +296,8 @@ async fn profiles_arrive_in_chunks() {
     let collector = Running::start().await;
     let mut agent = collector.agent().await;
     agent.deliver(sealed(agent.instance, 1)).await;
-    let request = v1::ProfileRequest {
-        query: all(r#"{service="checkout"}"#),
-        without_labels: false,
-    };
+    let request =
+        v1::ProfileRequest { query: all(r#"{service="checkout"}"#), without_labels: false };
     let answer = collector.queries().await.profile(request).await.expect("answered");
     let (mut chunks, mut gz, mut last) = (answer.into_inner(), Vec::new(), None);
     while let Some(chunk) = chunks.message().await.expect("whole") {

@@ -103,7 +103,7 @@ fn unnamed_code_is_summed_up_by_reason() {
         Symbol::Unknown(Reason::NotReady),
     ];
     let mut totals = Totals::default();
-    usage(&batch, &symbols).iter().for_each(|(key, amounts)| totals.count(key, *amounts));
+    usage(&batch, &symbols).iter().for_each(|(key, amounts)| totals.count(key.clone(), *amounts));
     assert_eq!(totals.nanos(), 136);
     let unnamed: Vec<_> =
         totals.unnamed().into_iter().map(|it| (it.reason, it.self_nanos)).collect();

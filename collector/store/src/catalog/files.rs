@@ -1,6 +1,9 @@
 //! Rows of files: written, and found again.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sqlx::{Row as _, any::AnyRow};
 
@@ -150,44 +153,124 @@ async fn insert_services(
 /// Live files that a query asks for.
 pub(super) fn queried(query: &FileQuery<'_>) -> Statement {
     let (start, end) = query.range;
-    let span = query.level.map_or(DAY, Level::span);
-    let first = start.saturating_sub(span).saturating_sub(REACH);
-    let last = end.saturating_add(REACH);
-    let buckets = |statement: Statement| {
-        // The levels are listed even where all are wanted: the indices begin with them.
-        let levels = Level::ALL.into_iter().filter(|it| query.level.is_none_or(|of| of == *it));
-        let statement = statement.push("level IN ").list(levels.map(Level::number));
-        statement.push(" AND bucket >= ").bind(first).push(" AND bucket <= ").bind(last)
-    };
-    let statement = match query.service {
-        None => buckets(Statement::new(&format!("SELECT {COLUMNS} FROM files WHERE "))),
-        // MATERIALIZED, CROSS JOIN (of which SQLite keeps the order) and no second look at buckets: the
-        // service's files are found once, then each by its id. Before PostgreSQL has gathered statistics
-        // it may otherwise look for them again for each file of the range: seconds for 50,000.
-        Some(service) => {
-            let wanted =
-                "WITH wanted AS MATERIALIZED (SELECT file FROM file_services WHERE service = ";
-            let wanted = Statement::new(wanted).bind(service.to_owned()).push(" AND ");
-            let select = format!(") SELECT {COLUMNS} FROM wanted CROSS JOIN files WHERE id = file");
-            buckets(wanted).push(&select)
-        }
-    };
-    let mut statement = statement
-        .push(" AND retired IS NULL AND range_start < ")
-        .bind(end)
-        .push(" AND range_end > ")
-        .bind(start);
-    match query.rolled {
-        Rolled::Any => {}
-        Rolled::Only(rolled) => {
-            statement = statement.push(" AND rolled = ").bind(i64::from(rolled));
-        }
-        Rolled::NoFine => {
-            let fine = Level::Fine.number();
-            statement = statement.push(" AND NOT (rolled = 1 AND level = ").bind(fine).push(")");
+    let select = format!("SELECT {COLUMNS} FROM files WHERE ");
+    let mut statement = Statement::new("");
+    for (at, part) in parts(query).into_iter().enumerate() {
+        statement = statement.push(if at == 0 { "" } else { " UNION ALL " }).push(&select);
+        statement = part.live(query, statement);
+        statement = statement.push(" AND range_start < ").bind(end);
+        statement = statement.push(" AND range_end > ").bind(start);
+        if let (Some(service), Of::Any) = (query.service, part.of) {
+            // Not a join and no EXISTS: before PostgreSQL has gathered statistics it may otherwise look through
+            // the services of all files there are.
+            statement = statement.push(
+                " AND (SELECT COUNT(*) FROM file_services WHERE file = files.id AND \
+                 file_services.service = ",
+            );
+            statement = statement.bind(service.to_owned()).push(") > 0");
         }
     }
     statement.push(" ORDER BY bucket, created, id")
+}
+
+/// Some numbers that change whenever what [`queried`] finds does, and maybe when it does not. All of them
+/// are in indices.
+pub(super) fn state(query: &FileQuery<'_>) -> Statement {
+    // Sums of random numbers, in halves: they would need 2^31 files to be too large.
+    let halves = |column: &str| {
+        format!(
+            "CAST(COALESCE(SUM({column} / 2147483648), 0) AS BIGINT), \
+             CAST(COALESCE(SUM({column} % 2147483648), 0) AS BIGINT)"
+        )
+    };
+    let (ids, functions) = (halves("id"), halves("functions"));
+    let damaged = "SELECT -1, COUNT(*), 0, ";
+    let mut statement = Statement::new(&format!(
+        "{damaged}{ids}, 0, 0 FROM files WHERE damaged IS NOT NULL AND retired IS NULL"
+    ));
+    for (at, part) in parts(query).into_iter().enumerate() {
+        let select = format!(
+            " UNION ALL SELECT {at}, COUNT(*), CAST(COALESCE(SUM(rolled), 0) AS BIGINT), {ids}, {functions} \
+             FROM files WHERE "
+        );
+        statement = part.live(query, statement.push(&select));
+    }
+    statement.push(" ORDER BY 1")
+}
+
+/// Number of columns of [`state`].
+pub(super) const STATE: usize = 7;
+
+/// Files that one index finds.
+struct Part {
+    levels: Vec<Level>,
+    rolled: Option<bool>,
+    of: Of,
+}
+
+/// Files of which services.
+#[derive(Clone, Copy)]
+enum Of {
+    /// That one which is asked for, by design.
+    One,
+    /// Those that have any by design, of all services.
+    All,
+    /// Those that may have several.
+    Any,
+}
+
+fn parts(query: &FileQuery<'_>) -> Vec<Part> {
+    let wanted = |levels: &[Level]| -> Vec<Level> {
+        let is_wanted = |level: &&Level| query.level.is_none_or(|of| of == **level);
+        levels.iter().filter(is_wanted).copied().collect()
+    };
+    let some = match query.rolled {
+        Rolled::Any => vec![(wanted(&Level::ALL), None)],
+        Rolled::Only(rolled) => vec![(wanted(&Level::ALL), Some(rolled))],
+        Rolled::NoFine => vec![
+            (wanted(&[Level::Hourly, Level::Daily]), None),
+            (wanted(&[Level::Fine]), Some(false)),
+        ],
+    };
+    let services: &[Of] = if query.service.is_some() { &[Of::One, Of::Any] } else { &[Of::All] };
+    let some = some.into_iter().filter(|(levels, _)| !levels.is_empty());
+    some.flat_map(|(levels, rolled)| {
+        let part = move |of: &Of| Part { levels: levels.clone(), rolled, of: *of };
+        services.iter().map(part)
+    })
+    .collect()
+}
+
+// === impl Part ===
+
+impl Part {
+    /// Adds the conditions of live files near the range of a query.
+    fn live(&self, query: &FileQuery<'_>, statement: Statement) -> Statement {
+        let (start, end) = query.range;
+        let span = query.level.map_or(DAY, Level::span);
+        let first = start.saturating_sub(span).saturating_sub(REACH);
+        let last = end.saturating_add(REACH);
+        let statement = match (self.of, query.service) {
+            (Of::One, Some(service)) => {
+                let statement = statement.push("service = ").bind(service.to_owned());
+                // Said again as the index does.
+                statement.push(" AND service IS NOT NULL AND ")
+            }
+            (Of::Any, _) => statement.push("service IS NULL AND "),
+            _ => statement,
+        };
+        // The levels are listed even where all are wanted: the indices have them.
+        let levels = self.levels.iter().map(|level| level.number());
+        let statement = statement.push("level IN ").list(levels);
+        let statement = statement.push(" AND bucket >= ").bind(first);
+        let statement = statement.push(" AND bucket <= ").bind(last).push(" AND retired IS NULL");
+        // Not as a parameter: an index is of those that are not.
+        match self.rolled {
+            None => statement,
+            Some(true) => statement.push(" AND rolled = 1"),
+            Some(false) => statement.push(" AND rolled = 0"),
+        }
+    }
 }
 
 /// Begins a statement for [`read`].
@@ -215,7 +298,7 @@ pub(super) async fn read(
     let mut services = services(database, action, &files).await?;
     files.retain_mut(|row| match services.remove(&row.file.id) {
         Some(found) => {
-            row.file.services = found;
+            Arc::make_mut(&mut row.file).services = found;
             true
         }
         None => false,
@@ -279,7 +362,7 @@ fn file(database: &Database, row: &AnyRow) -> Result<FileRow, CatalogError> {
     };
     let rolled: i64 = row.try_get(14).map_err(failed)?;
     Ok(FileRow {
-        file,
+        file: Arc::new(file),
         rolled: rolled != 0,
         created: row.try_get(15).map_err(failed)?,
         damaged: row.try_get(16).map_err(failed)?,

@@ -61,11 +61,11 @@ pub struct NewFile {
     pub services: Vec<ServiceSum>,
 }
 
-/// A pair of files as the catalog has it.
+/// A pair of files as the catalog has it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileRow {
     /// As it was told.
-    pub file: NewFile,
+    pub file: Arc<NewFile>,
     /// Its samples are in the next level, too.
     pub rolled: bool,
     /// When it was committed, Unix nanoseconds.
@@ -175,7 +175,7 @@ pub struct FileQuery<'a> {
 }
 
 /// Which files are asked for of those that are in the next level, too (rolled), and those that are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rolled {
     /// All.
     Any,

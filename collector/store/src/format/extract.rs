@@ -84,7 +84,7 @@ fn rewrite(
     let mut to = FileWriter::new(id, schema, layout)?;
     for group in 0..from.groups() {
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        for rows in from.batches(group, names)? {
+        for rows in from.all_batches(group, names)? {
             let rows = rows.map_err(|error| from.damaged(error.to_string()))?;
             let rows = filter_record_batch(&rows, &wanted(&rows)?);
             let rows = rows.map_err(|error| from.damaged(error.to_string()))?;

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::{Finding, Fsck, FsckOptions};
 use crate::{
     blobs::Listed,
-    catalog::FileId,
+    catalog::{FileId, FileRow},
     error::StoreError,
     functions::FUNCTIONS,
     level::Level,
@@ -100,7 +100,8 @@ impl ProfileStore {
             return Ok(files.into_iter().map(|file| file.blob.path).collect());
         }
         let rows = self.catalog.find(ids, retired).await?;
-        Ok(rows.into_iter().flat_map(|row| [row.file.samples.path, row.file.stacks.path]).collect())
+        let paths = |row: &FileRow| [row.file.samples.path.clone(), row.file.stacks.path.clone()];
+        Ok(rows.iter().flat_map(paths).collect())
     }
 
     /// Finds symbol tables that nobody knows. A known one that is damaged or gone costs nothing but work: it

@@ -67,6 +67,11 @@ fn is_whole(piece: &Piece) -> bool {
 // === impl FunctionPiece ===
 
 impl FunctionPiece {
+    /// Whether all of the functions file is wanted, as far as services go.
+    pub fn is_whole(&self) -> bool {
+        self.hours.is_none() && self.wanted(None).files.is_none()
+    }
+
     /// What of the functions file is wanted.
     pub fn wanted(&self, origin: Option<OriginFilter>) -> FunctionsWanted {
         let ids: HashSet<_> = self.pieces.iter().map(|piece| piece.file.file.id).collect();

@@ -19,7 +19,7 @@ fn row(level: Level, bucket: i64, samples: u64, rolled: bool) -> FileRow {
         spans: vec![(bucket, bucket + level.span())],
         services: vec![ServiceSum { service: "s".to_owned(), samples, nanos: 1 }],
     };
-    FileRow { file, rolled, created: 0, damaged: None, functions: None }
+    FileRow { file: file.into(), rolled, created: 0, damaged: None, functions: None }
 }
 
 fn wish(range: (i64, i64)) -> Wish {
@@ -106,7 +106,7 @@ fn what_is_not_kept_any_more_is_read_coarser_and_labels_that_lacks_are_named() {
 #[test]
 fn what_is_missing_of_one_service_is_not_made_up_for_by_another() {
     let mut files = vec![row(Level::Fine, 0, 100, true), row(Level::Hourly, 0, 10, false)];
-    files[0].file.services[0].service = "other".to_owned();
+    Arc::make_mut(&mut files[0].file).services[0].service = "other".to_owned();
     let labels = vec!["host".to_owned()];
     let of_one = Wish { labels, service: Some("s".to_owned()), ..wish((0, DAY)) };
     assert_eq!(chosen(&files, &of_one), [(Level::Hourly, 0)]);
@@ -203,7 +203,7 @@ fn functions_stand_for_whole_hours() {
         Arc::new(FunctionFile { id: FileId::random(), blob: blob(), end: 1, covers: 3 });
     let with = |level, bucket, spans: (i64, i64)| {
         let mut row = row(level, bucket, 1, false);
-        row.file.spans = vec![spans];
+        Arc::make_mut(&mut row.file).spans = vec![spans];
         row.functions = Some(functions.clone());
         row
     };

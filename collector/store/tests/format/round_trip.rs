@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleetprof_store::{
-    FileId, FormatError, NO_WINDOW, Reader, Row, Table, TableBuilder, Wanted, decode, encode, midpoint,
+    FileId, FormatError, NO_WINDOW, Reader, Row, Table, TableBuilder, Wanted, decode, encode,
+    midpoint,
 };
 use proptest::prelude::*;
 

@@ -17,7 +17,7 @@ fn row(level: Level, bucket: i64, services: &[&str], rows: u64, rolled: bool) ->
         spans: vec![(bucket, bucket + 1)],
         services: services.iter().map(sum).collect(),
     };
-    FileRow { file, rolled, created: bucket, damaged: None, functions: None }
+    FileRow { file: file.into(), rolled, created: bucket, damaged: None, functions: None }
 }
 
 fn fine(bucket: i64, rolled: bool) -> FileRow {

@@ -17,6 +17,7 @@ use crate::{
 /// Rows of some columns.
 pub(super) struct Columns<'a> {
     file: &'a File,
+    group: usize,
     rows: &'a RecordBatch,
 }
 
@@ -45,8 +46,9 @@ pub(super) struct Hours<'a> {
 // === impl Columns ===
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(file: &'a File, rows: &'a RecordBatch) -> Self {
-        Self { file, rows }
+    /// Of rows of a row group, as [`File::batches`] gives them.
+    pub(super) fn new(file: &'a File, group: usize, rows: &'a RecordBatch) -> Self {
+        Self { file, group, rows }
     }
 
     fn get<T: Array + 'static>(&self, name: &str) -> Result<&'a T, FormatError> {
@@ -92,25 +94,27 @@ impl<'a> Columns<'a> {
         self.never_null(name)
     }
 
-    /// Numbers or null.
-    pub(super) fn maybe_longs(&self, name: &str) -> Result<&'a Int64Array, FormatError> {
-        self.get(name)
+    /// Numbers or null; `None`: null in every row.
+    pub(super) fn maybe_longs(&self, name: &str) -> Result<Option<&'a Int64Array>, FormatError> {
+        self.is_there(name).then(|| self.get(name)).transpose()
     }
 
-    /// Numbers or null.
-    pub(super) fn maybe_ints(&self, name: &str) -> Result<&'a Int32Array, FormatError> {
-        self.get(name)
+    /// Numbers or null; `None`: null in every row.
+    pub(super) fn maybe_ints(&self, name: &str) -> Result<Option<&'a Int32Array>, FormatError> {
+        self.is_there(name).then(|| self.get(name)).transpose()
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        !self.file.is_null(self.group, name)
     }
 
     /// Texts.
     pub(super) fn text(&self, name: &str) -> Result<Text<'a>, FormatError> {
+        if !self.is_there(name) {
+            return Ok(Text::nulls(self.rows.num_rows()));
+        }
         let column = self.get::<DictionaryArray<Int32Type>>(name)?;
         Text::new(column).ok_or_else(|| self.file.damaged(format!("column {name} has bad numbers")))
-    }
-
-    /// Texts of a column that was read only if `is_there`, and else is null in every row.
-    pub(super) fn text_if(&self, is_there: bool, name: &str) -> Result<Text<'a>, FormatError> {
-        if is_there { self.text(name) } else { Ok(Text::nulls(self.rows.num_rows())) }
     }
 
     /// The amounts of functions, in the order of [`AMOUNTS`].

@@ -171,8 +171,16 @@ impl File {
 
     /// What is known of a column of a row group without reading it.
     fn statistics(&self, group: usize, column: &str) -> Option<&Statistics> {
+        self.chunk(group, column)?.statistics()
+    }
+
+    /// A column of a row group, by its path.
+    fn chunk(&self, group: usize, column: &str) -> Option<&ColumnChunkMetaData> {
         let columns = self.metadata.metadata().row_group(group).columns();
-        columns.iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
+        let is_column = |chunk: &&ColumnChunkMetaData| {
+            column.split('.').eq(chunk.column_path().parts().iter().map(String::as_str))
+        };
+        columns.iter().find(is_column)
     }
 
     /// The least and the greatest number in a column of a row group, where known.
@@ -200,16 +208,23 @@ impl File {
     /// Whether a column of a row group, named by its path, is known to have nothing but nulls: reading it
     /// would only take time.
     pub(super) fn is_null(&self, group: usize, column: &str) -> bool {
-        let columns = self.metadata.metadata().row_group(group).columns();
-        let chunk = columns.iter().find(|chunk| chunk.column_path().string() == column);
-        chunk.is_some_and(|chunk| {
+        self.chunk(group, column).is_some_and(|chunk| {
             let nulls = chunk.statistics().and_then(Statistics::null_count_opt);
             nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(chunk.num_values()))
         })
     }
 
+    /// The rows of a row group, of those of these columns that are not null in all rows.
+    pub(super) fn batches<'a>(
+        &self,
+        group: usize,
+        columns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
+        self.all_batches(group, columns.into_iter().filter(|column| !self.is_null(group, column)))
+    }
+
     /// The rows of a row group, of these columns.
-    pub(in crate::format) fn batches<'a>(
+    pub(in crate::format) fn all_batches<'a>(
         &self,
         group: usize,
         columns: impl IntoIterator<Item = &'a str>,

@@ -177,7 +177,7 @@ impl FunctionsFile {
         wanted: &FunctionsWanted,
         sums: &mut Vec<FunctionSum>,
     ) -> Result<(), FormatError> {
-        let columns = Columns::new(&self.file, rows);
+        let columns = Columns::new(&self.file, group, rows);
         let ids = columns.longs("function_id")?;
         let unnamed = columns.text("unnamed")?;
         let reasons = Reasons::new(&unnamed);
@@ -224,7 +224,7 @@ impl FunctionsFile {
                 let group = places.peek().map_or(0, |place| place.group as usize);
                 for rows in self.file.batches(group, KEY)? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
-                    let keys = Keys::new(&self.file, &rows)?;
+                    let keys = Keys::new(&self.file, &Columns::new(&self.file, group, &rows))?;
                     let end = first + rows.num_rows();
                     while let Some(place) = places.next_if(|place| (place.row as usize) < end) {
                         names.push(keys.get(place.row as usize - first)?);
@@ -257,7 +257,8 @@ impl FunctionsFile {
                 }
                 for rows in self.file.batches(group, columns.iter().copied())? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
-                    self.add_history(&rows, function, wanted, &mut found)?;
+                    let columns = Columns::new(&self.file, group, &rows);
+                    self.add_history(&columns, rows.num_rows(), function, wanted, &mut found)?;
                 }
             }
             Ok(found)
@@ -268,7 +269,7 @@ impl FunctionsFile {
     fn has_function(&self, group: usize, function: &str) -> Result<bool, FormatError> {
         for rows in self.file.batches(group, ["function"])? {
             let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
-            let names = Columns::new(&self.file, &rows).text("function")?;
+            let names = Columns::new(&self.file, group, &rows).text("function")?;
             if names.meanings(|name| name == function).contains(&true) {
                 return Ok(true);
             }
@@ -278,17 +279,17 @@ impl FunctionsFile {
 
     fn add_history(
         &self,
-        rows: &RecordBatch,
+        columns: &Columns<'_>,
+        rows: usize,
         function: &str,
         wanted: &FunctionsWanted,
         found: &mut Vec<FunctionHistory>,
     ) -> Result<(), FormatError> {
-        let columns = Columns::new(&self.file, rows);
         let (service, version) = (columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?);
         let hours = columns.hours(HOURS)?;
-        let keys = Keys::new(&self.file, rows)?;
-        let mut filter = Filter::new(&columns, wanted)?;
-        for row in 0..rows.num_rows() {
+        let keys = Keys::new(&self.file, columns)?;
+        let mut filter = Filter::new(columns, wanted)?;
+        for row in 0..rows {
             if !filter.has(row) || keys.function.get(row) != Some(function) {
                 continue;
             }

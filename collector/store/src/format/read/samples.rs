@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use arrow_array::RecordBatch;
 use fleetprof_proto::{
     batch::{MAX_LABEL_NAME_BYTES, OriginIndex, Window},
     labels::SERVICE,
@@ -45,7 +44,7 @@ pub(super) fn stack_ids(
 ) -> Result<(), FormatError> {
     for rows in file.batches(group, [SERVICE, "start", "end", "stack_id"])? {
         let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
-        let columns = Columns::new(file, &rows);
+        let columns = Columns::new(file, group, &rows);
         let service = columns.text(SERVICE)?;
         let is_service = service.meanings(|service| wanted.has_service(service));
         let windows = Windows::new(file, &columns)?;
@@ -99,8 +98,8 @@ pub(super) fn for_each(
     columns.extend(wanted.services.as_ref().map(|_| SERVICE));
     for rows in file.batches(group, columns)? {
         let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
-        let labels = RowLabels::new(file, &rows, wanted, &known, has_map)?;
-        let columns = Columns::new(file, &rows);
+        let columns = Columns::new(file, group, &rows);
+        let labels = RowLabels::new(file, &columns, wanted, &known, has_map)?;
         let windows = has_windows.then(|| Windows::new(file, &columns)).transpose()?;
         rows_of(wanted, &columns, rows.num_rows(), &labels, windows.as_ref(), builder, &mut each)?;
     }
@@ -193,12 +192,11 @@ struct RowLabels<'a> {
 impl<'a> RowLabels<'a> {
     fn new(
         file: &'a File,
-        rows: &'a RecordBatch,
+        columns: &Columns<'a>,
         wanted: &'a Wanted,
         known: &[&'a str],
         has_map: bool,
     ) -> Result<Self, FormatError> {
-        let columns = Columns::new(file, rows);
         let known = known.iter().map(|name| Ok((*name, columns.text(name)?)));
         Ok(Self {
             file,

@@ -3,7 +3,7 @@
 //! They are in the order of their prefix tree, so each is compared with the one before, and only what
 //! differs is looked up.
 
-use arrow_array::{Array as _, BooleanArray, Int32Array, Int64Array, RecordBatch};
+use arrow_array::{Array as _, BooleanArray, Int32Array, Int64Array};
 use fleetprof_proto::{
     batch::{BatchBuilder, FrameIndex, ObjectIndex, SourceName, StackIndex},
     ids::{BuildId, ObjectKind},
@@ -48,10 +48,9 @@ pub(super) fn read(
         }
         let has_names = file.may_have_nulls(group, "offset");
         let columns = ADDRESSES.into_iter().chain(NAMES.into_iter().filter(|_| has_names));
-        let is_there = |column: &str| !file.is_null(group, column);
-        for rows in file.batches(group, columns.filter(|column| is_there(column)))? {
+        for rows in file.batches(group, columns)? {
             let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
-            tree.add(&mut Rows::new(file, &rows, has_names, is_there)?)?;
+            tree.add(&mut Rows::new(file, &Columns::new(file, group, &rows), has_names)?)?;
         }
     }
     tree.end_stack();
@@ -99,8 +98,18 @@ struct Tree<'a> {
 }
 
 struct Node {
+    /// The frame as it stands in the rows of the batch at hand; rows of another batch have other numbers.
+    raw: Option<RawFrame>,
     frame: Frame,
     stack: StackIndex,
+}
+
+/// What makes rows of one batch the same frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct RawFrame {
+    object: (i32, i32, i32),
+    offset: u64,
+    reason: i32,
 }
 
 /// What makes a frame one.
@@ -115,6 +124,7 @@ enum Frame {
 impl Tree<'_> {
     fn add(&mut self, rows: &mut Rows<'_>) -> Result<(), FormatError> {
         let mut is_needed = self.id != 0 && self.needed.has(self.id);
+        self.path.iter_mut().for_each(|node| node.raw = None);
         for row in 0..rows.ids.len() {
             let id = rows.ids[row];
             if id != self.id {
@@ -126,16 +136,25 @@ impl Tree<'_> {
                 is_needed = self.needed.has(id);
             }
             if is_needed && !rows.inlined.value(row) {
-                let frame = rows.frame(row, self.builder)?;
-                self.push(frame);
+                // Mostly it is that of the stack before.
+                let raw = rows.raw(row);
+                match self.path.get(self.at) {
+                    Some(node) if raw.is_some() && node.raw == raw => self.at += 1,
+                    _ => {
+                        let frame = rows.frame(row, self.builder)?;
+                        self.push(raw, frame);
+                    }
+                }
             }
         }
         Ok(())
     }
 
     /// Adds a frame to the current stack.
-    fn push(&mut self, frame: Frame) {
-        if self.path.get(self.at).is_none_or(|node| node.frame != frame) {
+    fn push(&mut self, raw: Option<RawFrame>, frame: Frame) {
+        if let Some(node) = self.path.get_mut(self.at).filter(|node| node.frame == frame) {
+            node.raw = raw;
+        } else {
             self.path.truncate(self.at);
             let parent = self.path.last().map_or(StackIndex::EMPTY, |node| node.stack);
             let index = match frame {
@@ -145,7 +164,7 @@ impl Tree<'_> {
                 Frame::Named(frame) => frame,
             };
             let stack = self.builder.child(parent, index);
-            self.path.push(Node { frame, stack });
+            self.path.push(Node { raw, frame, stack });
         }
         self.at += 1;
     }
@@ -191,34 +210,36 @@ struct NameColumns<'a> {
 // === impl Rows ===
 
 impl<'a> Rows<'a> {
-    fn new(
-        file: &'a File,
-        rows: &'a RecordBatch,
-        has_names: bool,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Result<Self, FormatError> {
-        let columns = Columns::new(file, rows);
-        let text = |name: &str| columns.text_if(is_there(name), name);
-        let (kind, reason) = (columns.text("kind")?, text("reason")?);
+    fn new(file: &'a File, columns: &Columns<'a>, has_names: bool) -> Result<Self, FormatError> {
+        let (kind, reason) = (columns.text("kind")?, columns.text("reason")?);
         let names = || -> Result<_, FormatError> {
-            let line = is_there("line").then(|| columns.maybe_ints("line")).transpose()?;
-            Ok(NameColumns { function: text("function")?, file: text("file")?, line })
+            let (function, file) = (columns.text("function")?, columns.text("file")?);
+            Ok(NameColumns { function, file, line: columns.maybe_ints("line")? })
         };
-        let offsets = is_there("offset").then(|| columns.maybe_longs("offset")).transpose()?;
         Ok(Self {
             file,
             ids: columns.amounts("stack_id")?,
             inlined: columns.flags("inlined")?,
-            offsets,
+            offsets: columns.maybe_longs("offset")?,
             kinds: kind.meanings(kind_of),
             reasons: reason.meanings(reason_of),
             kind,
-            module: text("module")?,
-            build_id: text("build_id")?,
+            module: columns.text("module")?,
+            build_id: columns.text("build_id")?,
             reason,
             names: has_names.then(names).transpose()?,
             objects: HashMap::new(),
             named: HashMap::new(),
+        })
+    }
+
+    /// `None`: it has its name from its host.
+    fn raw(&self, row: usize) -> Option<RawFrame> {
+        let offsets = self.offsets.filter(|offsets| offsets.is_valid(row))?;
+        Some(RawFrame {
+            object: (self.kind.numbers[row], self.module.numbers[row], self.build_id.numbers[row]),
+            offset: offsets.value(row).cast_unsigned(),
+            reason: self.reason.numbers[row],
         })
     }
 

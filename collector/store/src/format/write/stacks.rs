@@ -37,7 +37,6 @@ pub(in crate::format) const LAYOUT: Layout<'_> = Layout {
         "module",
         "kind",
         "build_id",
-        "reason",
     ],
 };
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::RecordBatch;
 use bytes::Bytes;
 use fleetprof_proto::labels;
 
@@ -54,20 +53,25 @@ impl FunctionsFile {
             for group in 0..self.file.groups() {
                 for rows in self.file.batches(group, part.columns.iter().copied())? {
                     let rows = rows.map_err(|error| self.file.damaged(error.to_string()))?;
-                    self.audit_rows(&rows, &mut sums)?;
+                    let columns = Columns::new(&self.file, group, &rows);
+                    self.audit_rows(&columns, rows.num_rows(), &mut sums)?;
                 }
             }
             Ok(sums)
         })
     }
 
-    fn audit_rows(&self, rows: &RecordBatch, sums: &mut SelfSums) -> Result<(), FormatError> {
-        let columns = Columns::new(&self.file, rows);
+    fn audit_rows(
+        &self,
+        columns: &Columns<'_>,
+        rows: usize,
+        sums: &mut SelfSums,
+    ) -> Result<(), FormatError> {
         let (pairs, numbers) = (columns.longs(FILE_ID)?, columns.longs(FUNCTION_ID)?);
         let (totals, hours) = (columns.all_amounts()?, columns.hours(HOURS)?);
         let _origin = (columns.text(labels::SERVICE)?, columns.text(labels::VERSION)?);
-        let keys = Keys::new(&self.file, rows)?;
-        for row in 0..rows.num_rows() {
+        let keys = Keys::new(&self.file, columns)?;
+        for row in 0..rows {
             if keys.get(row)?.id().0 != numbers[row] {
                 return Err(self.file.damaged("a function has the number of another"));
             }

@@ -1,6 +1,5 @@
 //! Rows of a functions file: which are wanted, and which functions they are of.
 
-use arrow_array::RecordBatch;
 use fleetprof_proto::{labels, symbol::Reason};
 use hashbrown::HashMap;
 
@@ -116,8 +115,7 @@ pub(super) struct Keys<'a> {
 // === impl Keys ===
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(file: &'a File, rows: &'a RecordBatch) -> Result<Self, FormatError> {
-        let columns = Columns::new(file, rows);
+    pub(super) fn new(file: &'a File, columns: &Columns<'a>) -> Result<Self, FormatError> {
         let unnamed = columns.text("unnamed")?;
         Ok(Self {
             file,
