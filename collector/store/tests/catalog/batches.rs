@@ -178,7 +178,7 @@ async fn what_was_committed_is_there_after_a_restart(place: Place) {
     let catalog = place.open().await;
     let found = live(&catalog, Level::Fine).await;
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].file, files[0]);
+    assert_eq!(*found[0].file, files[0]);
     assert_eq!((found[0].created, found[0].rolled, &found[0].damaged), (T0 + 7, false, &None));
     let again = catalog.commit(&files, &[delivery(instance, 1)], T0).await.expect("answers");
     assert_eq!(duplicates(again), [delivery(instance, 1).id]);

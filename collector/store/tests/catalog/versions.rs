@@ -150,8 +150,9 @@ async fn version_1_is_brought_up_to_date(place: Place) {
 
 async fn has_all_of_version_1(catalog: &Catalog, known: &Version1) {
     let fine = live(catalog, Level::Fine).await;
-    let of =
-        |rows: &[FileRow]| -> Vec<NewFile> { rows.iter().map(|row| row.file.clone()).collect() };
+    let of = |rows: &[FileRow]| -> Vec<NewFile> {
+        rows.iter().map(|row| NewFile::clone(&row.file)).collect()
+    };
     assert_eq!(of(&fine), known.fine);
     assert_eq!(fine.iter().map(|row| row.rolled).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(fine[1].damaged.as_deref(), Some("it's gone"));

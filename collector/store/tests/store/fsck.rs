@@ -55,7 +55,7 @@ async fn altered(from: &Place, change: impl Fn(&Place, &mut NewFile)) -> (Place,
     let store = to.open().await;
     let mut files = Vec::new();
     for row in rows(&from.open().await).await {
-        let mut file = row.file;
+        let mut file = NewFile::clone(&row.file);
         for blob in [&file.samples, &file.stacks] {
             let path = to.profiles().join(&blob.path);
             fs::create_dir_all(path.parent().expect("below")).expect("made");

@@ -39,8 +39,8 @@ async fn import(store: &ProfileStore, dir: &Path) -> Result<Imported, ImportErro
 async fn by_level(store: &ProfileStore) -> BTreeMap<(Level, i64, String, bool), (u64, u64)> {
     let mut sums = BTreeMap::new();
     for row in rows(store).await {
-        for sum in row.file.services {
-            let key = (row.file.level, row.file.bucket, sum.service, row.rolled);
+        for sum in &row.file.services {
+            let key = (row.file.level, row.file.bucket, sum.service.clone(), row.rolled);
             let entry: &mut (u64, u64) = sums.entry(key).or_default();
             *entry = (entry.0 + sum.samples, entry.1 + sum.nanos);
         }
@@ -286,7 +286,7 @@ async fn an_id_that_is_taken_is_replaced() {
     store.append(vec![batch(InstanceId::random(), 1, past_day(), "h")]).await.expect("appends");
     let (dir, manifest) = export(&store, &everything(ExportLevel::All)).await;
     let copy = other.open().await;
-    let mut file: NewFile = rows(&store).await.remove(0).file;
+    let mut file = NewFile::clone(&rows(&store).await[0].file);
     let id = file.id;
     file.services.truncate(1);
     file.services[0].service = "another".to_owned();
