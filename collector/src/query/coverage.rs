@@ -70,6 +70,11 @@ impl Coverage {
         }
     }
 
+    /// What could not be read, as far as it is named.
+    pub(super) fn into_damaged(self) -> Vec<String> {
+        self.damaged
+    }
+
     /// Time for which there is data of any host, nanoseconds.
     pub(super) fn nanos(&self) -> u64 {
         let spans = self.spans.iter().map(|(start, end)| start.abs_diff(*end));

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use fleetprof_proto::{labels, v1};
+use fleetprof_proto::{labels, selector::MatchOp, time_range::format_instant, v1};
+use fleetprof_store::{DAY, Level, Piece};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, QueryError, QueryParts,
     coverage::Coverage,
     missing,
-    reader::{self, Need},
+    reader::{self, Need, Source},
 };
 
 /// Most values in one answer.
@@ -35,11 +36,76 @@ pub(super) fn run(
             values.check()?;
             coverage
         }
-        _ => of_origins(parts, plan, cancel, &mut values)?,
+        _ => match indexed(plan, name) {
+            Some(service) => of_days(parts, plan, &service, cancel, &mut values)?,
+            None => of_origins(parts, plan, cancel, &mut values)?,
+        },
     };
     missing::require_service(parts, plan, &coverage, cancel)?;
     let values = values.found.into_iter().collect();
     Ok(v1::LabelsResponse { values, coverage: Some(coverage.into_wire()) })
+}
+
+/// The service, or nothing for all of them, of a question that the catalog can answer: for a label that only fine
+/// files keep, in days of which there may be thousands.
+fn indexed(plan: &Plan, name: &str) -> Option<String> {
+    let is_kept = Level::Hourly.labels().is_none_or(|kept| kept.contains(&name));
+    if is_kept || name.is_empty() || plan.range.nanos() < DAY.unsigned_abs() {
+        return None;
+    }
+    match plan.selector.matchers() {
+        [] => Some(String::new()),
+        [one] => {
+            let service = plan.selector.required(labels::SERVICE)?;
+            let is_one = one.op() == MatchOp::Equal && !service.is_empty();
+            is_one.then(|| service.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The values of a label on the days of a range as the catalog has them.
+fn of_days(
+    parts: &QueryParts,
+    plan: &Plan,
+    service: &str,
+    cancel: &CancellationToken,
+    values: &mut Values<'_>,
+) -> Result<Coverage, QueryError> {
+    let mut coverage = reader::for_each_service(parts, plan, cancel, |_, _, _| {})?;
+    let range = (plan.range.start_unix_nanos(), plan.range.end_unix_nanos());
+    let answer = parts.store.label_values(service, values.name, range);
+    let answer = reader::wait(parts, cancel, answer)?;
+    answer.values.iter().for_each(|value| values.add(value));
+    values.check()?;
+    let first = answer.first.unwrap_or(range.1);
+    if coverage.samples > 0 && coverage.window().start_unix_nanos < first {
+        coverage.damage(format!(
+            "data from before {} have no label {}: finer data are not kept so long",
+            format_instant(first),
+            values.name
+        ));
+    }
+    // Files that were written before the catalog had values, or imported, or that have too many.
+    let mut pieces = Vec::new();
+    for file in answer.unknown {
+        match file.damage() {
+            Some(damage) => coverage.damage(damage),
+            None => pieces.push(Piece { file, range }),
+        }
+    }
+    let need = Need { labels: vec![values.name], ..Need::default() };
+    let source = Source { pieces, coverage: Coverage::new(plan.range) };
+    let read = reader::visit_all(parts, plan, &need, cancel, source, |table| {
+        for origin in reader::matching_origins(table, plan) {
+            origin.labels.get(values.name).into_iter().for_each(|value| values.add(value));
+        }
+        values.check()?;
+        Ok(0)
+    })?;
+    // Their samples are counted, but not what could not be read.
+    read.into_damaged().into_iter().for_each(|damage| coverage.damage(damage));
+    Ok(coverage)
 }
 
 /// Reads the values of a label, or the names of all.

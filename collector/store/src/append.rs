@@ -8,7 +8,8 @@ use crate::{
     catalog::{Committed, Delivery, NewFile},
     error::StoreError,
     format,
-    level::Level,
+    labels::NewLabels,
+    level::{DAY, Level},
     store::{Place, ProfileStore},
     table::TableBuilder,
 };
@@ -64,11 +65,17 @@ impl ProfileStore {
         fresh.retain(|batch| !known.contains(&batch.id) && seen.insert(batch.id));
         while !fresh.is_empty() {
             let kept: HashSet<BatchId> = fresh.iter().map(|batch| batch.id).collect();
-            let (files, batches) = self.write(fresh).await?;
+            let (files, labels, batches) = self.write(fresh).await?;
             let deliveries: Vec<_> = batches.iter().map(NewBatch::delivery).collect();
-            let committed = self.catalog.commit(&files, &deliveries, self.now()).await?;
-            match committed {
-                Committed::Done => return Ok(appended(&ids, kept)),
+            let labelled = |id| labels.files.contains(&id);
+            let now = self.now();
+            let commit =
+                self.catalog.commit_labelled(&files, &deliveries, &labels.values, labelled, now);
+            match commit.await? {
+                Committed::Done => {
+                    self.labels.note(&labels);
+                    return Ok(appended(&ids, kept));
+                }
                 Committed::Duplicates(ids) => {
                     // Another collector was faster. Nobody knows these files.
                     self.discard(&files).await;
@@ -85,7 +92,8 @@ impl ProfileStore {
     async fn write(
         &self,
         batches: Vec<NewBatch>,
-    ) -> Result<(Vec<NewFile>, Vec<NewBatch>), StoreError> {
+    ) -> Result<(Vec<NewFile>, NewLabels, Vec<NewBatch>), StoreError> {
+        let written = self.labels.clone();
         let build = move || {
             let mut hours: BTreeMap<i64, (TableBuilder, u64)> = BTreeMap::new();
             for batch in &batches {
@@ -96,21 +104,26 @@ impl ProfileStore {
                 hour.0.add_batch(&batch.batch);
                 hour.1 += 1;
             }
-            let tables =
-                hours.into_iter().map(|(hour, (table, count))| (hour, table.finish(), count));
-            (tables.collect::<Vec<_>>(), batches)
+            let table = |(hour, (table, count)): (i64, (TableBuilder, u64))| {
+                let table = table.finish();
+                let labels = written.new_of(&table, hour - hour.rem_euclid(DAY));
+                (hour, table, labels, count)
+            };
+            (hours.into_iter().map(table).collect::<Vec<_>>(), batches)
         };
         let (tables, batches) = self.compute(build).await?;
-        let mut files = Vec::with_capacity(tables.len());
-        for (bucket, table, count) in tables {
+        let (mut files, mut labels) = (Vec::with_capacity(tables.len()), NewLabels::default());
+        for (bucket, table, of_table, count) in tables {
             // A batch of an idle host has no samples.
             if table.rows.is_empty() {
                 continue;
             }
             let place = Place { level: Level::Fine, bucket, service: None, batches: count };
-            files.push(self.write_table(place, table, None).await?);
+            let file = self.write_table(place, table, None).await?;
+            labels.add(file.id, of_table);
+            files.push(file);
         }
-        Ok((files, batches))
+        Ok((files, labels, batches))
     }
 }
 

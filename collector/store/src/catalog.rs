@@ -17,6 +17,7 @@ mod files;
 mod functions;
 mod import;
 mod known;
+mod labels;
 mod leases;
 mod number;
 mod open;
@@ -28,7 +29,11 @@ mod symbols;
 mod types;
 mod varint;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use fleetprof_proto::ids::BatchId;
 use sqlx::{AnyConnection, Connection as _, Row as _};
@@ -39,6 +44,7 @@ use crate::level::Level;
 pub use audit::BucketSum;
 pub use error::CatalogError;
 pub use import::Foreign;
+pub use labels::LabelValue;
 pub use symbols::{SymbolContent, SymbolCursor, SymbolTable};
 pub use types::{
     Blob, CatalogStatus, Committed, Delivery, Expire, FileId, FileQuery, FileRow, FunctionFile,
@@ -106,8 +112,24 @@ impl Catalog {
         deliveries: &[Delivery],
         now: i64,
     ) -> Result<Committed, CatalogError> {
-        let commit = Commit { files: Encoded::all(files)?, deliveries, now };
-        self.database.change(&commit).await
+        self.commit_labelled(files, deliveries, &BTreeSet::new(), |_| false, now).await
+    }
+
+    /// The same with values of labels; `labelled` says of which files all values are known then.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_labelled(
+        &self,
+        files: &[NewFile],
+        deliveries: &[Delivery],
+        labels: &BTreeSet<LabelValue>,
+        labelled: impl Fn(FileId) -> bool,
+        now: i64,
+    ) -> Result<Committed, CatalogError> {
+        let mut files = Encoded::all(files)?;
+        files.iter_mut().for_each(|it| it.labelled = labelled(it.file.id));
+        self.database.change(&Commit { files, deliveries, labels, now }).await
     }
 
     /// Which of these batches are in the store.

@@ -18,6 +18,7 @@ mod format;
 mod fsck;
 mod functions;
 mod import;
+mod labels;
 mod level;
 mod names;
 mod plan;
@@ -33,8 +34,9 @@ pub use append::{Appended, NewBatch};
 pub use blobs::{BlobError, Blobs, Damage, Listed};
 pub use catalog::{
     Blob, BucketSum, Catalog, CatalogError, CatalogStatus, Committed, Delivery, Expire, FileId,
-    FileQuery, FileRow, Foreign, FunctionFile, Instance, LateFunctions, Lease, LevelStatus,
-    NewFile, NewFunctions, Replace, Rolled, ServiceSum, SymbolContent, SymbolCursor, SymbolTable,
+    FileQuery, FileRow, Foreign, FunctionFile, Instance, LabelValue, LateFunctions, Lease,
+    LevelStatus, NewFile, NewFunctions, Replace, Rolled, ServiceSum, SymbolContent, SymbolCursor,
+    SymbolTable,
 };
 pub use compact::{Job, MergeLimits, Merged};
 pub use error::StoreError;
@@ -55,6 +57,7 @@ pub use functions::{
     OriginFilter,
 };
 pub use import::{ImportError, ImportStep, Imported};
+pub use labels::LabelAnswer;
 pub use level::{DAY, HOUR, Level, MINUTE, midpoint};
 pub use names::Namer;
 pub use plan::{FunctionPiece, Piece, ReadPlan, Wish, choose, split_functions};

@@ -11,7 +11,7 @@ use crate::{
     catalog::{Expire, FileId},
     error::StoreError,
     functions::FUNCTIONS,
-    level::Level,
+    level::{DAY, Level},
     store::ProfileStore,
     symbols::SYMBOLS,
 };
@@ -92,6 +92,9 @@ impl ProfileStore {
             self.delete_functions(now.saturating_sub(nanos(retention.grace))).await?;
         removed.deleted = self.delete_retired(now.saturating_sub(nanos(retention.grace))).await?;
         removed.symbols = self.retain_symbols(retention).await?;
+        // A day longer than the fine files that they are of, which hold what a day before began.
+        let fine = nanos(retention.ages.fine).saturating_add(2 * DAY);
+        self.catalog.forget_labels(now.saturating_sub(fine)).await?;
         let known = retention.longest().max(INSTANCES);
         removed.instances = self.catalog.forget_instances(now.saturating_sub(nanos(known))).await?;
         if removed != Removed::default() {

@@ -13,6 +13,7 @@ use crate::{
     catalog::{Catalog, CatalogStatus, FileId, FileRow, Instance, NewFile},
     error::StoreError,
     format::{self, Encoded, Names},
+    labels::WrittenLabels,
     level::Level,
     names::Namer,
     table::Table,
@@ -26,6 +27,8 @@ const IDENTITY: &str = "fleetprof-store";
 pub struct ProfileStore {
     pub(crate) blobs: Blobs,
     pub(crate) catalog: Catalog,
+    /// Values of labels that need not be written again.
+    pub(crate) labels: Arc<WrittenLabels>,
     /// Why the last write failed, until one succeeds.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -89,7 +92,7 @@ impl ProfileStore {
             let store = blobs.name().to_owned();
             return Err(StoreError::Strangers { store, found, expected });
         }
-        Ok(Self { blobs, catalog, failure: Arc::default() })
+        Ok(Self { blobs, catalog, labels: Arc::default(), failure: Arc::default() })
     }
 
     /// The store whose files and whose catalog these are, if there is one; none is begun.

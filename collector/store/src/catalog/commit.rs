@@ -1,6 +1,6 @@
 //! New files and the batches in them: each batch is taken over once, whoever brings it how often.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use fleetprof_proto::{
     ids::{BatchId, InstanceId},
@@ -13,6 +13,7 @@ use super::{
     database::{Change, Database, Outcome, Transaction},
     error::CatalogError,
     files::{self, Encoded},
+    labels::{self, LabelValue},
     number::{column, stored},
     runs::Runs,
     sql::{MAX_PARAMETERS, Statement},
@@ -27,6 +28,7 @@ pub(super) const COLUMNS: &str =
 pub(super) struct Commit<'a> {
     pub(super) files: Vec<Encoded<'a>>,
     pub(super) deliveries: &'a [Delivery],
+    pub(super) labels: &'a BTreeSet<LabelValue>,
     pub(super) now: i64,
 }
 
@@ -71,6 +73,7 @@ impl Change for Commit<'_> {
         }
         files::insert(transaction, &self.files, false, self.now).await?;
         write(transaction, &kept).await?;
+        labels::insert(transaction, self.labels).await?;
         Ok(Outcome::Keep(Committed::Done))
     }
 }

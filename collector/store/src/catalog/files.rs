@@ -28,6 +28,8 @@ const COLUMNS: &str = "id, level, bucket, service, samples_path, samples_bytes, 
 /// A new file, checked and in the form of its row.
 pub(super) struct Encoded<'a> {
     pub(super) file: &'a NewFile,
+    /// Whether the values of its labels are written, too.
+    pub(super) labelled: bool,
     spans: Vec<u8>,
 }
 
@@ -68,7 +70,7 @@ impl<'a> Encoded<'a> {
         if file.service.as_ref().is_some_and(|only| names.len() > 1 || !names.contains(only)) {
             return Err(refused("it is said to hold one service, and holds another"));
         }
-        Ok(Self { file, spans })
+        Ok(Self { file, labelled: false, spans })
     }
 }
 
@@ -79,13 +81,13 @@ pub(super) async fn insert(
     rolled: bool,
     now: i64,
 ) -> Result<(), CatalogError> {
-    const PARAMETERS: usize = 19;
+    const PARAMETERS: usize = 20;
     for chunk in files.chunks(MAX_PARAMETERS / PARAMETERS) {
         let numbers = chunk.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
         let statement = Statement::new(
             "INSERT INTO files (id, level, bucket, range_start, range_end, samples_bytes, samples_crc, \
              stacks_bytes, stacks_crc, row_count, batches, samples, bytes, rolled, created, service, \
-             samples_path, stacks_path, spans) VALUES ",
+             samples_path, stacks_path, spans, labelled) VALUES ",
         );
         let rows = chunk.iter().zip(numbers);
         let statement = statement.rows(rows, |values, (encoded, numbers)| {
@@ -95,7 +97,7 @@ pub(super) async fn insert(
             let file = encoded.file;
             values.bind(i64::from(rolled)).bind(now).bind(file.service.clone());
             values.bind(file.samples.path.clone()).bind(file.stacks.path.clone());
-            values.bind(encoded.spans.clone());
+            values.bind(encoded.spans.clone()).bind(i64::from(encoded.labelled));
         });
         transaction.execute(statement).await?;
     }

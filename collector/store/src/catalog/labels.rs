@@ -1,0 +1,107 @@
+//! Values of labels that only fine files have.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row as _;
+
+use super::{
+    Catalog, CatalogError, FileRow,
+    change::Single,
+    database::Transaction,
+    files,
+    sql::{MAX_PARAMETERS, Statement},
+};
+use crate::level::Level;
+
+const ACTION: &str = "look up labels in";
+
+/// A value of a label, found on a day.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LabelValue {
+    /// Of the samples of which service; empty: of any.
+    pub service: String,
+    /// Name of the label.
+    pub name: String,
+    /// Start of the day, Unix nanoseconds.
+    pub day: i64,
+    /// Its value.
+    pub value: String,
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// Values of a label in the samples of a service (empty: of all) on some days, whose starts these are the
+    /// first and the last of, in order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn label_values(
+        &self,
+        service: &str,
+        name: &str,
+        (first, last): (i64, i64),
+    ) -> Result<Vec<String>, CatalogError> {
+        let statement = Statement::new("SELECT DISTINCT value FROM label_values WHERE service = ");
+        let statement = statement.bind(service.to_owned()).push(" AND name = ");
+        let statement = statement.bind(name.to_owned()).push(" AND day >= ").bind(first);
+        let statement = statement.push(" AND day <= ").bind(last).push(" ORDER BY value");
+        let rows = self.database.read(ACTION, statement).await?;
+        let value = |row: &sqlx::any::AnyRow| {
+            row.try_get(0).map_err(|source| self.database.failed(ACTION, source))
+        };
+        rows.iter().map(value).collect()
+    }
+
+    /// Live fine files with data in a range of which not all values of labels are known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unlabelled(&self, (start, end): (i64, i64)) -> Result<Vec<FileRow>, CatalogError> {
+        let statement =
+            files::select("retired IS NULL AND level = 0 AND labelled = 0 AND range_start < ");
+        let statement = statement.bind(end).push(" AND range_end > ").bind(start);
+        files::read(&self.database, ACTION, statement.push(" ORDER BY bucket, created, id")).await
+    }
+
+    /// Start of the first hour of which there are live fine files; `None` when there are none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn first_fine(&self) -> Result<Option<i64>, CatalogError> {
+        let statement =
+            Statement::new("SELECT bucket FROM files WHERE retired IS NULL AND level = ");
+        let statement = statement.bind(Level::Fine.number()).push(" ORDER BY bucket LIMIT 1");
+        let rows = self.database.read(ACTION, statement).await?;
+        let bucket = rows.first().map(|row| row.try_get(0)).transpose();
+        bucket.map_err(|source| self.database.failed(ACTION, source))
+    }
+
+    /// Forgets the values of days that begin before an instant, Unix nanoseconds; gives how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_labels(&self, before: i64) -> Result<u64, CatalogError> {
+        let statement = || Statement::new("DELETE FROM label_values WHERE day < ").bind(before);
+        self.database.change(&Single(statement)).await
+    }
+}
+
+/// Writes values in their order: two that write the same ones wait for each other, but never both.
+pub(super) async fn insert(
+    transaction: &mut Transaction<'_>,
+    values: &BTreeSet<LabelValue>,
+) -> Result<(), CatalogError> {
+    const PARAMETERS: usize = 4;
+    let values: Vec<_> = values.iter().collect();
+    for chunk in values.chunks(MAX_PARAMETERS / PARAMETERS) {
+        let statement =
+            Statement::new("INSERT INTO label_values (service, name, day, value) VALUES ");
+        let statement = statement.rows(chunk, |row, it| {
+            row.bind(it.service.clone()).bind(it.name.clone());
+            row.bind(it.day).bind(it.value.clone());
+        });
+        transaction.execute(statement.push(" ON CONFLICT DO NOTHING")).await?;
+    }
+    Ok(())
+}
