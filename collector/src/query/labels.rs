@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fleetprof_proto::{labels, selector::MatchOp, time_range::format_instant, v1};
-use fleetprof_store::{DAY, Level, Piece};
+use fleetprof_store::{DAY, HOUR, Level, Piece};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -79,7 +79,9 @@ fn of_days(
     answer.values.iter().for_each(|value| values.add(value));
     values.check()?;
     let first = answer.first.unwrap_or(range.1);
-    if coverage.samples > 0 && coverage.window().start_unix_nanos < first {
+    // Windows may begin before the hour that they are of.
+    let start = coverage.window().start_unix_nanos;
+    if coverage.samples > 0 && start.saturating_add(HOUR) < first {
         coverage.damage(format!(
             "data from before {} have no label {}: finer data are not kept so long",
             format_instant(first),

@@ -10,6 +10,7 @@ mod functions;
 mod hostile;
 mod http;
 mod ingest;
+mod labels;
 mod log;
 mod objects;
 mod pool;

@@ -6,6 +6,8 @@ mod faults;
 mod files;
 mod fixture;
 mod imports;
+mod known;
+mod labels;
 mod replacements;
 mod symbols;
 mod versions;
