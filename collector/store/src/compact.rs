@@ -83,6 +83,7 @@ impl ProfileStore {
                 Err(error) => return Err(error),
             }
         }
+        self.label_files(worker, &stop).await?;
         if let Some(namer) = namer {
             let busy = jobs::due(&self.files_to_merge().await?, self.now(), limits);
             merged.functions += self.derive_functions(worker, limits, &namer, &busy, &stop).await?;

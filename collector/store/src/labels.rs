@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     hash::{BuildHasher as _, RandomState},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use fleetprof_proto::labels::SERVICE;
@@ -15,7 +16,9 @@ use hashbrown::{HashMap, HashSet};
 use crate::{
     catalog::{FileId, FileRow, LabelValue},
     error::StoreError,
+    format::Wanted,
     level::{DAY, Level},
+    plan::Piece,
     store::ProfileStore,
     table::Table,
 };
@@ -24,6 +27,11 @@ use crate::{
 const MAX_VALUES: usize = 10_000;
 /// Most values of a day that are remembered, and written.
 const MAX_OF_DAY: usize = 500_000;
+/// Files whose values are written together when they came without.
+const AT_A_TIME: u32 = 100;
+/// Name of the lease of doing so, and how long one may be silent.
+const WORK: &str = "labels";
+const LEASE: Duration = Duration::from_secs(300);
 /// Days that are remembered: those of which files come.
 const MAX_DAYS: usize = 3;
 
@@ -166,6 +174,52 @@ impl ProfileStore {
             self.catalog.first_fine(),
         )?;
         Ok(LabelAnswer { values, unknown, first })
+    }
+}
+
+impl ProfileStore {
+    /// Writes the values of labels of files that came without: imported ones, and those of earlier versions.
+    /// `stop` is asked between some of them. Gives the number of files.
+    ///
+    /// # Errors
+    /// When the catalog or the object store fails. What is done by then stays.
+    pub(crate) async fn label_files(
+        &self,
+        worker: &str,
+        stop: &impl Fn() -> bool,
+    ) -> Result<u64, StoreError> {
+        let mut done = 0;
+        while !stop() {
+            let lease = self.catalog.lease(WORK, worker, LEASE, self.now()).await?;
+            if lease.is_none() {
+                break;
+            }
+            let files = self.catalog.to_label(AT_A_TIME).await?;
+            let (mut new, mut with_too_many) = (NewLabels::default(), Vec::new());
+            for row in &files {
+                let day = row.file.bucket - row.file.bucket.rem_euclid(DAY);
+                let piece = Piece { file: row.clone(), range: (i64::MIN, i64::MAX) };
+                let wanted = Wanted { windows: false, stacks: false, ..Wanted::all() };
+                let table = match self.read(&piece, wanted).await {
+                    Ok(table) => table,
+                    // It is quarantined, and not found again.
+                    Err(error) if error.is_damage() => continue,
+                    Err(error) => return Err(error),
+                };
+                match self.labels.new_of(&table, day) {
+                    None => with_too_many.push(row.file.id),
+                    some => new.add(row.file.id, some),
+                }
+            }
+            let labelled: Vec<FileId> = new.files.iter().copied().collect();
+            self.catalog.add_labels(&new.values, &labelled, &with_too_many).await?;
+            self.labels.note(&new);
+            done += files.len() as u64;
+            if files.len() < AT_A_TIME as usize {
+                break;
+            }
+        }
+        Ok(done)
     }
 }
 

@@ -284,8 +284,8 @@ async fn queries_are_refused_when_memory_is_used_up() {
     let collector = Running::start_with(dir, |config| config.memory_limit = 1).await;
     let mut agent = collector.agent().await;
     agent.deliver(sealed(agent.instance, 1)).await;
-    let request = ServicesRequest { query: all("") };
-    let status = collector.queries().await.services(request).await.expect_err("refused");
+    let request = TopRequest { query: all(""), ..TopRequest::default() };
+    let status = collector.queries().await.top(request).await.expect_err("refused");
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("--memory-limit 1"), "{status:?}");
 }

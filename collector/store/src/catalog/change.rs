@@ -6,6 +6,7 @@ use super::{
     database::{Change, Outcome, Transaction},
     error::CatalogError,
     files::{self, Encoded},
+    labels,
     number::{column, stored},
     sql::{MAX_PARAMETERS, Statement},
     types::{Expire, FileId, NewFile, Replace},
@@ -20,6 +21,13 @@ pub(super) struct Replacement<'a> {
     samples: u64,
     how: Replace,
     now: i64,
+}
+
+/// What the inputs of a replacement are together.
+struct Locked {
+    samples: u64,
+    /// All values of their labels are known.
+    labelled: bool,
 }
 
 /// A single statement that changes rows; how often it is tried, it is made anew each time.
@@ -82,16 +90,19 @@ impl<'a> Replacement<'a> {
     }
 
     /// Locks the inputs; `None` when one of them is not what it was when work on it began.
-    async fn lock(&self, transaction: &mut Transaction<'_>) -> Result<Option<u64>, CatalogError> {
+    async fn lock(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<Option<Locked>, CatalogError> {
         let expected = match self.how {
             Replace::Merge { rolled } => rolled,
             Replace::Roll => false,
         };
         let inputs: Vec<_> = self.inputs.iter().map(|id| id.number()).collect();
-        let (mut count, mut samples) = (0, 0u64);
+        let (mut count, mut locked) = (0, Locked { samples: 0, labelled: true });
         for chunk in inputs.chunks(MAX_PARAMETERS) {
             let statement = Statement::new(
-                "SELECT id, samples, level FROM files WHERE retired IS NULL AND damaged IS NULL \
+                "SELECT id, samples, level, labelled FROM files WHERE retired IS NULL AND damaged IS NULL \
                  AND rolled = ",
             );
             let statement = statement.bind(i64::from(expected)).push(" AND id IN ");
@@ -99,7 +110,9 @@ impl<'a> Replacement<'a> {
             let statement = statement.push(transaction.lock());
             for row in transaction.fetch(statement).await? {
                 count += 1;
-                samples = samples.saturating_add(column(transaction.database(), &row, 1)?);
+                let samples = column(transaction.database(), &row, 1)?;
+                locked.samples = locked.samples.saturating_add(samples);
+                locked.labelled &= column(transaction.database(), &row, 3)? == 1;
                 let level: u64 = column(transaction.database(), &row, 2)?;
                 let expected = self.input_level().map(Level::number);
                 if expected.is_none_or(|expected| i64::try_from(level) != Ok(expected)) {
@@ -108,7 +121,7 @@ impl<'a> Replacement<'a> {
                 }
             }
         }
-        Ok((count == inputs.len()).then_some(samples))
+        Ok((count == inputs.len()).then_some(locked))
     }
 }
 
@@ -118,7 +131,8 @@ impl Change for Replacement<'_> {
     const ACTION: &'static str = "replace files in";
 
     async fn make(&self, transaction: &mut Transaction<'_>) -> Result<Outcome<bool>, CatalogError> {
-        let Some(samples) = self.lock(transaction).await? else { return Ok(Outcome::Undo(false)) };
+        let Some(locked) = self.lock(transaction).await? else { return Ok(Outcome::Undo(false)) };
+        let Locked { samples, labelled } = locked;
         if samples != self.samples {
             return Err(CatalogError::Refused(format!(
                 "files with {samples} samples are to become files with {}: samples would be lost or doubled",
@@ -139,6 +153,11 @@ impl Change for Replacement<'_> {
         }
         let rolled = matches!(self.how, Replace::Merge { rolled: true });
         files::insert(transaction, &self.outputs, rolled, self.now).await?;
+        if labelled && matches!(self.how, Replace::Merge { .. }) {
+            // They are of the same day, and have the same labels.
+            let outputs: Vec<_> = self.outputs.iter().map(|output| output.file.id).collect();
+            labels::mark(transaction, labels::State::All, &outputs).await?;
+        }
         Ok(Outcome::Keep(true))
     }
 }

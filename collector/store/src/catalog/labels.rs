@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use sqlx::Row as _;
 
 use super::{
-    Catalog, CatalogError, FileRow,
+    Catalog, CatalogError, FileId, FileRow,
     change::Single,
-    database::Transaction,
+    database::{Change, Outcome, Transaction},
     files,
     sql::{MAX_PARAMETERS, Statement},
 };
@@ -59,9 +59,34 @@ impl Catalog {
     /// When the database fails.
     pub async fn unlabelled(&self, (start, end): (i64, i64)) -> Result<Vec<FileRow>, CatalogError> {
         let statement =
-            files::select("retired IS NULL AND level = 0 AND labelled = 0 AND range_start < ");
+            files::select("retired IS NULL AND level = 0 AND labelled <> 1 AND range_start < ");
         let statement = statement.bind(end).push(" AND range_end > ").bind(start);
         files::read(&self.database, ACTION, statement.push(" ORDER BY bucket, created, id")).await
+    }
+
+    /// Some of those among them whose values may be written, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn to_label(&self, limit: u32) -> Result<Vec<FileRow>, CatalogError> {
+        let statement = files::select(
+            "retired IS NULL AND level = 0 AND labelled <> 1 AND labelled = 0 AND damaged IS NULL \
+             ORDER BY bucket DESC, id LIMIT ",
+        );
+        files::read(&self.database, ACTION, statement.bind(i64::from(limit))).await
+    }
+
+    /// Adds values of labels, which are then all there are of some files; of others there are too many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_labels(
+        &self,
+        values: &BTreeSet<LabelValue>,
+        labelled: &[FileId],
+        with_too_many: &[FileId],
+    ) -> Result<(), CatalogError> {
+        self.database.change(&Add { values, labelled, with_too_many }).await
     }
 
     /// Start of the first hour of which there are live fine files; `None` when there are none.
@@ -84,6 +109,46 @@ impl Catalog {
     pub async fn forget_labels(&self, before: i64) -> Result<u64, CatalogError> {
         let statement = || Statement::new("DELETE FROM label_values WHERE day < ").bind(before);
         self.database.change(&Single(statement)).await
+    }
+}
+
+/// Marks files whose values of labels are all known.
+pub(super) async fn mark(
+    transaction: &mut Transaction<'_>,
+    state: State,
+    files: &[FileId],
+) -> Result<(), CatalogError> {
+    for chunk in files.chunks(MAX_PARAMETERS - 1) {
+        let statement = Statement::new("UPDATE files SET labelled = ").bind(state as i64);
+        let statement = statement.push(" WHERE id IN ");
+        transaction.execute(statement.list(chunk.iter().map(|id| id.number()))).await?;
+    }
+    Ok(())
+}
+
+/// What the catalog has of the values of labels of a fine file; 0 is nothing yet.
+#[derive(Clone, Copy)]
+pub(super) enum State {
+    All = 1,
+    TooMany = 2,
+}
+
+struct Add<'a> {
+    values: &'a BTreeSet<LabelValue>,
+    labelled: &'a [FileId],
+    with_too_many: &'a [FileId],
+}
+
+impl Change for Add<'_> {
+    type Answer = ();
+
+    const ACTION: &'static str = "write labels to";
+
+    async fn make(&self, transaction: &mut Transaction<'_>) -> Result<Outcome<()>, CatalogError> {
+        insert(transaction, self.values).await?;
+        mark(transaction, State::All, self.labelled).await?;
+        mark(transaction, State::TooMany, self.with_too_many).await?;
+        Ok(Outcome::Keep(()))
     }
 }
 
