@@ -31,12 +31,11 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::QueryError;
-pub use functions::KnownFunctions;
 pub use plan::Plan;
 pub use profile::{Labels, Profile};
 pub use service::QueryApi;
-pub use sums::FileSums;
 
+use self::{functions::KnownFunctions, sums::FileSums};
 use crate::{
     cpu_pool::CpuPool,
     ingest::Agents,
@@ -49,6 +48,13 @@ use crate::{
 #[derive(Clone)]
 pub struct Queries {
     parts: Arc<QueryParts>,
+}
+
+/// What was found in files lately, which never change.
+#[derive(Debug)]
+pub struct Known {
+    sums: FileSums,
+    functions: KnownFunctions,
 }
 
 /// What queries work with.
@@ -66,9 +72,7 @@ pub struct QueryParts {
     /// Connected agents.
     pub agents: Agents,
     /// What was found in files before.
-    pub sums: FileSums,
-    /// The same of functions files.
-    pub functions: Arc<KnownFunctions>,
+    pub known: Arc<Known>,
     /// Where queries run.
     pub pool: CpuPool,
     /// How long one may take, waiting for its turn included.
@@ -79,6 +83,15 @@ pub struct QueryParts {
     pub metrics: Metrics,
     /// Start of the collector, Unix nanoseconds.
     pub start_unix_nanos: i64,
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Nothing yet. `query_bytes` is the memory that queries may have.
+    pub fn new(query_bytes: u64) -> Self {
+        Self { sums: FileSums::new(query_bytes), functions: KnownFunctions::new(query_bytes) }
+    }
 }
 
 // === impl Queries ===

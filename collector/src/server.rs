@@ -37,7 +37,7 @@ use crate::{
         Catalog, CatalogError, ClientError, ConversionParts, Conversions, LookupParts, Lookups,
         Objects, Pool, Wants,
     },
-    query::{FileSums, KnownFunctions, Queries, QueryApi, QueryParts},
+    query::{Known, Queries, QueryApi, QueryParts},
     symbols::{SymbolLimits, Symbols},
     upgrade::{self, UpgradeError},
 };
@@ -193,8 +193,7 @@ impl Collector {
             catalog: catalog.clone(),
             wants: wants.clone(),
             agents,
-            sums: FileSums::new(config.memory_limit),
-            functions: Arc::new(KnownFunctions::new(config.memory_limit)),
+            known: Arc::new(Known::new(config.memory_limit)),
             pool: CpuPool::new(config.max_queries),
             timeout: config.query_timeout,
             memory_limit: config.memory_limit,

@@ -16,7 +16,7 @@ use super::{
     reader::{self, Source},
 };
 
-pub use known::KnownFunctions;
+pub(super) use known::KnownFunctions;
 pub(super) use totals::Totals;
 
 /// Functions files that are read at the same time.

@@ -83,7 +83,7 @@ fn read_functions(
         return Ok(());
     }
     let functions = functions::take(plan, builder.step, source);
-    let (store, known) = (parts.store.clone(), parts.functions.clone());
+    let (store, known) = (parts.store.clone(), parts.known.clone());
     let (filter, function) = (functions::origins(plan), asked.function.to_owned());
     let ask = move |piece: FunctionPiece| {
         let is_whole = filter.is_none() && piece.is_whole();
@@ -91,13 +91,14 @@ fn read_functions(
         let (known, function) = (known.clone(), function.clone());
         async move {
             let id = piece.file.id;
-            if let Some(found) = is_whole.then(|| known.history(id, &function)).flatten() {
+            if let Some(found) = is_whole.then(|| known.functions.history(id, &function)).flatten()
+            {
                 return Ok(found);
             }
             let found = store.function_history(&piece.file, &function, wanted).await?;
             let found = Arc::new(found);
             if is_whole {
-                known.put_history(id, function, found.clone());
+                known.functions.put_history(id, function, found.clone());
             }
             Ok(found)
         }

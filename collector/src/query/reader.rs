@@ -181,7 +181,7 @@ impl Coming {
         });
         let key = || Key::new(piece, part, wanted, needed_labels(plan, need), need.all_labels);
         let key = (need.step == 0).then(key);
-        if let Some(known) = key.as_ref().and_then(|key| parts.sums.get(key)) {
+        if let Some(known) = key.as_ref().and_then(|key| parts.known.sums.get(key)) {
             return Self::Known(known);
         }
         let (store, piece, wanted) = (parts.store.clone(), piece.clone(), wanted.clone());
@@ -210,7 +210,7 @@ impl Coming {
             (Ok(table), None) => Arc::new(table),
             (Ok(table), Some(key)) => {
                 let sums = Arc::new(key.sums_of(table));
-                parts.sums.put(key, sums.clone());
+                parts.known.sums.put(key, sums.clone());
                 sums
             }
         };

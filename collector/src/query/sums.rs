@@ -40,7 +40,7 @@ enum Kind {
 
 /// Sums of files, those that were used lately.
 #[derive(Debug)]
-pub struct FileSums(Cache<Key, Arc<Table>, ByMemory>);
+pub(super) struct FileSums(Cache<Key, Arc<Table>, ByMemory>);
 
 #[derive(Clone, Debug)]
 struct ByMemory;
@@ -78,7 +78,7 @@ impl Key {
 
 impl FileSums {
     /// None yet. `query_bytes` is the memory that queries may have.
-    pub fn new(query_bytes: u64) -> Self {
+    pub(super) fn new(query_bytes: u64) -> Self {
         let bytes = (query_bytes / PART).min(MAX_BYTES);
         let files = usize::try_from(bytes / TYPICAL_BYTES).unwrap_or(usize::MAX);
         Self(Cache::with_weighter(files, bytes, ByMemory))

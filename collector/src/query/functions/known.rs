@@ -15,7 +15,7 @@ const TYPICAL_BYTES: u64 = 16 << 10;
 
 /// What functions files were found to say lately.
 #[derive(Debug)]
-pub struct KnownFunctions(Cache<Key, Answer, ByMemory>);
+pub(in crate::query) struct KnownFunctions(Cache<Key, Answer, ByMemory>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -41,7 +41,7 @@ struct ByMemory;
 
 impl KnownFunctions {
     /// None yet. `query_bytes` is the memory that queries may have.
-    pub fn new(query_bytes: u64) -> Self {
+    pub(in crate::query) fn new(query_bytes: u64) -> Self {
         let bytes = (query_bytes / PART).min(MAX_BYTES);
         let answers = usize::try_from(bytes / TYPICAL_BYTES).unwrap_or(usize::MAX);
         Self(Cache::with_weighter(answers, bytes, ByMemory))

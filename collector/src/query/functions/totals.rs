@@ -91,7 +91,7 @@ impl Totals {
         pieces: &[FunctionPiece],
     ) -> Result<(), QueryError> {
         let ids: Vec<_> = pieces.iter().map(|piece| piece.file.id).collect();
-        if let Some(known) = parts.functions.day(&ids) {
+        if let Some(known) = parts.known.functions.day(&ids) {
             let read = pieces.iter().flat_map(|piece| &piece.pieces);
             read.for_each(|piece| source.coverage.read(&piece.file.file));
             let samples = &mut source.coverage.samples;
@@ -105,7 +105,7 @@ impl Totals {
         let whole = Whole { rows: day.by_id.into_iter().collect(), files: day.files, samples };
         self.add_whole(&whole);
         if is_complete {
-            parts.functions.put_day(ids, whole);
+            parts.known.functions.put_day(ids, whole);
         }
         Ok(())
     }
@@ -223,12 +223,12 @@ impl Totals {
             rows.sort_by_key(|(place, _)| *place);
             let file = &self.files[file as usize];
             let places: Vec<_> = rows.iter().map(|(place, _)| *place).collect();
-            let names = match parts.functions.names(file.id, &places) {
+            let names = match parts.known.functions.names(file.id, &places) {
                 Some(names) => names,
                 None => {
                     let names = parts.store.function_names(file, places.clone());
                     match reader::wait(parts, cancel, async { Ok(names.await) })? {
-                        Ok(names) => parts.functions.put_names(file.id, places, names),
+                        Ok(names) => parts.known.functions.put_names(file.id, places, names),
                         Err(_) => return Ok(None),
                     }
                 }
