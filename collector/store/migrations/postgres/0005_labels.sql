@@ -11,4 +11,5 @@ CREATE TABLE label_values (
 CREATE INDEX label_values_day ON label_values (day);
 -- Whether all such values of a fine file are in there: 0 not yet, 1 yes, 2 no, there are too many.
 ALTER TABLE files ADD COLUMN labelled BIGINT NOT NULL DEFAULT 0;
-CREATE INDEX files_unlabelled ON files (bucket) WHERE retired IS NULL AND level = 0 AND labelled <> 1;
+CREATE INDEX files_unlabelled ON files (level, bucket, labelled)
+    WHERE retired IS NULL AND labelled <> 1;

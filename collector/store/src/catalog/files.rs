@@ -20,7 +20,7 @@ use crate::level::{DAY, Level};
 
 /// A file has no data further from the span of its bucket than this: the middle of each batch is in
 /// it, and no batch covers more than a day. By this the index of buckets serves queries for ranges.
-const REACH: i64 = DAY;
+pub(super) const REACH: i64 = DAY;
 
 const COLUMNS: &str = "id, level, bucket, service, samples_path, samples_bytes, samples_crc, \
      stacks_path, stacks_bytes, stacks_crc, row_count, batches, samples, spans, rolled, created, damaged, functions";
