@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use fleetprof_proto::{labels, selector::MatchOp, time_range::format_instant, v1};
-use fleetprof_store::{DAY, HOUR, Level, Piece};
-use tokio_util::sync::CancellationToken;
+use fleetprof_store::{DAY, HOUR, Level, Piece, StoreError};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Plan, QueryError, QueryParts,
@@ -72,9 +72,13 @@ fn of_days(
     cancel: &CancellationToken,
     values: &mut Values<'_>,
 ) -> Result<Coverage, QueryError> {
-    let mut coverage = reader::for_each_service(parts, plan, cancel, |_, _, _| {})?;
     let range = (plan.range.start_unix_nanos(), plan.range.end_unix_nanos());
-    let answer = parts.store.label_values(service, values.name, range);
+    let (store, service, name) = (parts.store.clone(), service.to_owned(), values.name.to_owned());
+    let answer = async move { store.label_values(&service, &name, range).await };
+    // Meanwhile:
+    let answer = AbortOnDropHandle::new(parts.runtime.spawn(answer));
+    let mut coverage = reader::for_each_service(parts, plan, cancel, |_, _, _| {})?;
+    let answer = async { answer.await.unwrap_or(Err(StoreError::Panicked)) };
     let answer = reader::wait(parts, cancel, answer)?;
     answer.values.iter().for_each(|value| values.add(value));
     values.check()?;

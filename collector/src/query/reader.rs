@@ -1,5 +1,7 @@
 //! Reads the samples that a plan selects, a file at a time.
 
+mod days;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -9,6 +11,7 @@ use fleetprof_proto::{labels, selector::Matcher};
 use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use self::days::Days;
 use super::{Plan, QueryError, QueryParts, coverage::Coverage, sums::Key};
 use crate::memory;
 
@@ -88,6 +91,11 @@ pub(super) fn visit_all(
     mut visit: impl FnMut(&Table) -> Result<u64, QueryError>,
 ) -> Result<Coverage, QueryError> {
     let wanted = wanted(plan, need);
+    let (known, pieces, mut days) = Days::split(parts, plan, need, &wanted, pieces);
+    for (pieces, table) in known {
+        pieces.iter().for_each(|piece| coverage.read(&piece.file.file));
+        coverage.samples = coverage.samples.saturating_add(visit(&table)?);
+    }
     let mut pieces = pieces.into_iter();
     let mut ahead = VecDeque::new();
     loop {
@@ -105,8 +113,12 @@ pub(super) fn visit_all(
             Ok(table) => {
                 coverage.read(&piece.file.file);
                 coverage.samples = coverage.samples.saturating_add(visit(&table)?);
+                days.add(parts, &piece, Some(&table));
             }
-            Err(damage) => coverage.damage(damage),
+            Err(damage) => {
+                coverage.damage(damage);
+                days.add(parts, &piece, None);
+            }
         }
     }
 }

@@ -23,7 +23,8 @@ const SOME_VALUE: &str = "*";
 /// Which sums of which file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    file: FileId,
+    /// One, or several whose sums are one.
+    files: Vec<FileId>,
     /// Of the windows in this range only, Unix nanoseconds; `None`: of all.
     part: Option<(i64, i64)>,
     services: Option<BTreeSet<String>>,
@@ -57,11 +58,23 @@ impl Key {
         labels: Vec<String>,
         all: bool,
     ) -> Self {
+        let one = Self::of_all(std::slice::from_ref(piece), wanted, labels, all);
+        Self { part, ..one }
+    }
+
+    /// Of several pieces together, which are whole.
+    pub(super) fn of_all(
+        pieces: &[Piece],
+        wanted: &Wanted,
+        labels: Vec<String>,
+        all: bool,
+    ) -> Self {
         let kind = match wanted.stacks {
             true => Kind::Stacks((!all).then_some(labels)),
             false => Kind::Labels { labels, names: all },
         };
-        Self { file: piece.file.file.id, part, services: wanted.services.clone(), kind }
+        let files = pieces.iter().map(|piece| piece.file.file.id).collect();
+        Self { files, part: None, services: wanted.services.clone(), kind }
     }
 
     /// What is wanted of a table without windows.
@@ -104,7 +117,10 @@ impl Weighter<Key, Arc<Table>> for ByMemory {
             Kind::Labels { labels, .. } => labels.len(),
             Kind::Stacks(labels) => labels.as_ref().map_or(0, Vec::len),
         };
-        let own = size_of::<Key>() + size_of::<Table>() + LABEL_BYTES * of_key;
+        let own = size_of::<Key>()
+            + size_of_val(&key.files[..])
+            + size_of::<Table>()
+            + LABEL_BYTES * of_key;
         let of_code = FRAME_BYTES * code.frame_count() + STACK_BYTES * code.stack_count();
         (own + of_code + size_of::<Row>() * sums.rows.len() + of_labels) as u64
     }
