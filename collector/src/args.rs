@@ -144,8 +144,8 @@ pub struct Args {
     #[arg(long, env = "FLEETPROF_COLLECTOR_CONVERSION_MEMORY", value_name = "SIZE", value_parser = parse_size, default_value = "2GiB")]
     pub conversion_memory: u64,
 
-    /// Memory of this process past which queries are refused, so that ingest lives on. Without it: half
-    /// of the container's or the host's.
+    /// Memory of this process past which queries are refused, so that ingest lives on. A quarter of it, 384
+    /// MiB at most, is for what files were found to say. Without it: half of the container's or the host's.
     #[arg(long, env = "FLEETPROF_COLLECTOR_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_size)]
     pub memory_limit: Option<u64>,
 

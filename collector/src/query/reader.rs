@@ -92,10 +92,6 @@ pub(super) fn visit_all(
 ) -> Result<Coverage, QueryError> {
     let wanted = wanted(plan, need);
     let (known, pieces, mut days) = Days::split(parts, plan, need, &wanted, pieces);
-    for (pieces, table) in known {
-        pieces.iter().for_each(|piece| coverage.read(&piece.file.file));
-        coverage.samples = coverage.samples.saturating_add(visit(&table)?);
-    }
     let mut pieces = pieces.into_iter();
     let mut ahead = VecDeque::new();
     loop {
@@ -105,7 +101,7 @@ pub(super) fn visit_all(
             let coming = Coming::of(parts, plan, need, &piece, &wanted);
             ahead.push_back((piece, coming));
         }
-        let Some((piece, coming)) = ahead.pop_front() else { return Ok(coverage) };
+        let Some((piece, coming)) = ahead.pop_front() else { break };
         if matches!(coming, Coming::Reading(..)) {
             check_memory(parts.memory_limit)?;
         }
@@ -121,6 +117,11 @@ pub(super) fn visit_all(
             }
         }
     }
+    for (pieces, table) in known {
+        pieces.iter().for_each(|piece| coverage.read(&piece.file.file));
+        coverage.samples = coverage.samples.saturating_add(visit(&table)?);
+    }
+    Ok(coverage)
 }
 
 /// Hands the sums of all services that match to `visit`, any service maybe several times: its name, samples, and
