@@ -6,7 +6,9 @@ use fleetprof_proto::{
     batch::Batch,
     ids::ObjectId,
     symbol::{Reason, Symbol},
-    v1::{SeriesRequest, SeriesResponse, TopOrder, TopRequest, TopResponse},
+    v1::{
+        Coverage, SeriesRequest, SeriesResponse, SymbolsRequest, TopOrder, TopRequest, TopResponse,
+    },
 };
 use fleetprof_store::{Blobs, Catalog, DAY, HOUR, MergeLimits, Namer, ProfileStore};
 
@@ -157,5 +159,42 @@ async fn lost_functions_fall_back_to_stacks() {
     assert!(remove(&data.join("profiles"), "functions", ".functions.parquet") >= 3);
     let collector = Running::start_with(dir, |_| {}).await;
     assert_eq!(ask(&collector).await, expected);
+    collector.stop().await;
+}
+
+/// Check that what is read of the hours of a day is the same when they are merged once and when that is
+/// remembered, and that an hour that cannot be read is missing each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_of_a_day_are_merged_once() {
+    let collector = Running::start().await;
+    let mut agent = collector.agent().await;
+    for hour in 0..6 {
+        agent.deliver(sealed(agent.instance, hour * 360 + 2)).await;
+    }
+    let request =
+        || SymbolsRequest { query: between(EPOCH, EPOCH + 6 * HOUR, r#"{service="checkout"}"#) };
+    let fine = collector.queries().await.symbols(request()).await.expect("answered").into_inner();
+    assert!(fine.services[0].frames > 0);
+
+    let dir = collector.stop().await;
+    let data = dir.path().join("data");
+    merge(&data).await;
+    let collector = Running::start_with(dir, |_| {}).await;
+    for again in 0..3 {
+        let answer = collector.queries().await.symbols(request()).await.expect("answered");
+        let answer = answer.into_inner();
+        assert_eq!(answer.services, fine.services, "{again}");
+        let samples = |it: &Option<Coverage>| it.as_ref().map(|it| (it.samples, it.covered_nanos));
+        assert_eq!(samples(&answer.coverage), samples(&fine.coverage), "{again}");
+    }
+    let dir = collector.stop().await;
+    assert!(remove(&data.join("profiles"), "hourly/2026-01-01/03", ".stacks.parquet") > 0);
+    let collector = Running::start_with(dir, |_| {}).await;
+    for again in 0..3 {
+        let answer = collector.queries().await.symbols(request()).await.expect("answered");
+        let answer = answer.into_inner();
+        assert_eq!(answer.services[0].frames * 6, fine.services[0].frames * 5, "{again}");
+        assert_eq!(answer.coverage.expect("there").damaged.len(), 1, "{again}");
+    }
     collector.stop().await;
 }
