@@ -112,14 +112,19 @@ impl Named {
                 *sum = sum.saturating_add(sample.nanos);
             }
         }
-        let usage = |(reason, self_nanos): (&str, u64)| v1::UnnamedUsage {
-            reason: reason.to_owned(),
-            self_nanos,
-        };
-        let mut unnamed: Vec<_> = sums.into_iter().map(usage).collect();
-        unnamed.sort_by_key(|usage| std::cmp::Reverse(usage.self_nanos));
-        unnamed
+        usages(sums)
     }
+}
+
+/// CPU time by reason, most first.
+pub(super) fn usages(sums: BTreeMap<&'static str, u64>) -> Vec<v1::UnnamedUsage> {
+    let usage = |(reason, self_nanos): (&str, u64)| v1::UnnamedUsage {
+        reason: reason.to_owned(),
+        self_nanos,
+    };
+    let mut unnamed: Vec<_> = sums.into_iter().map(usage).collect();
+    unnamed.sort_by_key(|usage| std::cmp::Reverse(usage.self_nanos));
+    unnamed
 }
 
 /// Why there is no name, if there is none.

@@ -25,6 +25,8 @@ use crate::{
 
 /// Most values of one label of one service and day: more are not a list that anybody chooses from.
 const MAX_VALUES: usize = 10_000;
+/// Most bytes of a value with its label's name and service.
+const MAX_BYTES: usize = 1024;
 /// Most values of a day that are remembered, and written.
 const MAX_OF_DAY: usize = 500_000;
 /// Files whose values are written together when they came without.
@@ -106,8 +108,11 @@ impl WrittenLabels {
             let of_list = of_lists.entry(list).or_insert_with(|| written.map_or(0, HashSet::len));
             *of_list += 1;
             let of_day = day.map_or(0, |day| day.count) + unwritten.len();
-            // PostgreSQL's text cannot hold a NUL character.
-            if *of_list > MAX_VALUES || of_day >= MAX_OF_DAY || value.contains('\0') {
+            // PostgreSQL's text cannot hold a NUL character, nor its indices long texts: a commit would fail.
+            let texts = [service, name, value];
+            let is_storable = texts.iter().all(|text| !text.contains('\0'))
+                && texts.iter().map(|text| text.len()).sum::<usize>() <= MAX_BYTES;
+            if *of_list > MAX_VALUES || of_day >= MAX_OF_DAY || !is_storable {
                 return None;
             }
             let [service, name, value] = [service, name, value].map(str::to_owned);
@@ -272,6 +277,10 @@ mod tests {
         assert_eq!(count(of(&written, "trace", names().skip(MAX_VALUES), 0)), None);
         assert_eq!(count(of(&written, "host", ["a"], 0)), Some(1));
         assert_eq!(count(of(&written, "host", ["a\0"], 0)), None);
+        assert_eq!(count(of(&written, "ho\0st", ["a"], 0)), None);
+        let long = "x".repeat(MAX_BYTES - "shost".len());
+        assert_eq!(count(of(&written, "host", [&*long], 0)), Some(1));
+        assert_eq!(count(of(&written, "hosts", [&*long], 0)), None);
     }
 
     /// Check that no more than some days are remembered, those that came last.

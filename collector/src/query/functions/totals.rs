@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{origins, read, take};
 use crate::query::{
-    Plan, QueryError, QueryParts,
+    Plan, QueryError, QueryParts, named,
     reader::{self, Source},
 };
 
@@ -184,13 +184,7 @@ impl Totals {
                 *sum = sum.saturating_add(total.amounts.self_nanos);
             }
         }
-        let usage = |(reason, self_nanos): (&str, u64)| v1::UnnamedUsage {
-            reason: reason.to_owned(),
-            self_nanos,
-        };
-        let mut unnamed: Vec<_> = sums.into_iter().map(usage).collect();
-        unnamed.sort_by_key(|usage| std::cmp::Reverse(usage.self_nanos));
-        unnamed
+        named::usages(sums)
     }
 
     /// The functions with the most of `key`, all that have as much as the last one included; 0: all.

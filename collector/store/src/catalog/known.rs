@@ -39,7 +39,7 @@ struct Key {
 
 #[derive(Clone, Debug)]
 struct Found {
-    /// Of the catalog before the files were looked for.
+    /// Of the catalog before and after the files were looked for.
     state: Vec<State>,
     files: Arc<[FileRow]>,
 }
@@ -72,7 +72,10 @@ impl KnownFiles {
         }
         let files: Arc<[FileRow]> =
             files::read(database, ACTION, files::queried(query)).await?.into();
-        self.0.insert(key, Found { state, files: files.clone() });
+        // What changes meanwhile may change back, and would be taken for what was there.
+        if self::state(database, query).await? == state {
+            self.0.insert(key, Found { state, files: files.clone() });
+        }
         Ok(files)
     }
 }

@@ -74,6 +74,7 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn to_label(&self, limit: u32) -> Result<Vec<FileRow>, CatalogError> {
+        // Said twice: the index is of those that are not 1.
         let statement = files::select(
             "retired IS NULL AND level = 0 AND labelled <> 1 AND labelled = 0 AND damaged IS NULL \
              ORDER BY bucket DESC, id LIMIT ",
