@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fleetprof_proto::ids::InstanceId;
-use fleetprof_store::{Committed, DAY, FileId, HOUR, LabelValue, Level};
+use fleetprof_store::{Committed, DAY, FileId, HOUR, LabelValue, Level, Replace};
 
 use crate::fixture::{Place, T0, delivery, file, ids, on_both};
 
@@ -11,6 +11,7 @@ on_both!(
     values_are_found_by_service_and_day,
     values_come_with_their_files_or_not_at_all,
     many_may_write_the_same_values,
+    merged_files_are_as_their_inputs_were,
 );
 
 fn value(service: &str, day: i64, value: &str) -> LabelValue {
@@ -92,4 +93,32 @@ async fn many_may_write_the_same_values(place: Place) {
     let days = (T0, T0 + 2 * DAY);
     assert_eq!(catalog.label_values("a", "host", days).await.expect("answers").len(), 200);
     assert_eq!(catalog.label_values("b", "host", days).await.expect("answers").len(), 8);
+}
+
+/// Check that a file made of fine files has all its values known if all of them had, and that others are found
+/// by those who write them later.
+async fn merged_files_are_as_their_inputs_were(place: Place) {
+    let catalog = place.open().await;
+    let files: Vec<_> = (0..4).map(|_| file(Level::Fine, T0, &["a"])).collect();
+    let labelled = |id: FileId| files[..3].iter().any(|file| file.id == id);
+    let values = [value("a", 0, "h1")].into();
+    catalog.commit_labelled(&files, &[], &values, labelled, T0).await.expect("commits");
+    let merge = async |inputs: &[FileId]| {
+        let mut merged = file(Level::Fine, T0, &["a"]);
+        merged.services[0].samples = 20;
+        let how = Replace::Merge { rolled: false };
+        let done = catalog.replace(inputs, &[merged.clone()], how, T0).await;
+        assert!(done.expect("merges"));
+        merged.id
+    };
+    merge(&[files[0].id, files[1].id]).await;
+    let half = merge(&[files[2].id, files[3].id]).await;
+    let range = (T0, T0 + HOUR);
+    assert_eq!(ids(&catalog.unlabelled(range).await.expect("answers")), [half]);
+    assert_eq!(ids(&catalog.to_label(10).await.expect("answers")), [half]);
+    catalog.add_labels(&values, &[], &[half]).await.expect("writes");
+    assert!(catalog.to_label(10).await.expect("answers").is_empty(), "there are too many");
+    assert_eq!(ids(&catalog.unlabelled(range).await.expect("answers")), [half]);
+    catalog.add_labels(&values, &[half], &[]).await.expect("writes");
+    assert!(catalog.unlabelled(range).await.expect("answers").is_empty());
 }
