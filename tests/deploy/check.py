@@ -18,7 +18,7 @@ import tomllib
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-KUBERNETES = ROOT / "deploy/kubernetes"
+KUSTOMIZATIONS = tuple(path.parent for path in sorted((ROOT / "deploy").glob("*/kustomization.yaml")))
 BINARIES = ("fleetprof", "fleetprof-agent", "fleetprof-collector")
 # `make test` builds it, `make build` does not.
 OPTIONAL = ("fleetprof-iceberg",)
@@ -67,22 +67,20 @@ class Help:
 # === the command lines in the files ===
 
 
-def manifests() -> list[tuple[str, dict]]:
-    return [
-        (path.name, document)
-        for path in sorted(KUBERNETES.glob("*.yaml"))
-        if path.name != "kustomization.yaml"
-        for document in yaml.safe_load_all(path.read_text())
-    ]
+@functools.cache
+def manifests(kustomization: pathlib.Path) -> list[dict]:
+    """What `kubectl apply -k` would send."""
+    command = ["kubectl", "kustomize", kustomization]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+    return list(yaml.safe_load_all(rendered))
 
 
-def containers() -> list[tuple[str, dict]]:
-    return [
-        (name, container)
-        for name, document in manifests()
-        if document["kind"] in ("DaemonSet", "Deployment")
-        for container in document["spec"]["template"]["spec"]["containers"]
-    ]
+def templates(documents: list[dict]) -> list[dict]:
+    return [d["spec"]["template"] for d in documents if d["kind"] in ("DaemonSet", "Deployment")]
+
+
+def containers(kustomization: pathlib.Path) -> list[dict]:
+    return [c for template in templates(manifests(kustomization)) for c in template["spec"]["containers"]]
 
 
 def unit(path: pathlib.Path) -> dict[str, list[str]]:
@@ -122,9 +120,11 @@ def markdown_commands(path: pathlib.Path) -> list[list[str]]:
 def command_lines() -> list[tuple[str, list[str]]]:
     """Every call of a binary in the deployment files and the Markdown pages, with the file it is in."""
     found = []
-    for name, container in containers():
-        binary = container["image"].split(":")[0].rsplit("/", 1)[-1]
-        found.append((name, [*container.get("command", [binary]), *container.get("args", [])]))
+    for kustomization in KUSTOMIZATIONS:
+        for container in containers(kustomization):
+            binary = container["image"].split(":")[0].rsplit("/", 1)[-1]
+            words = [*container.get("command", [binary]), *container.get("args", [])]
+            found.append((kustomization.name, words))
     for name, settings in units():
         for start in settings["ExecStart"]:
             found.append((name, [word for word in shlex.split(start) if word != "$OPTIONS"]))
@@ -142,50 +142,69 @@ def command_lines() -> list[tuple[str, list[str]]]:
 
 def options_exist(help_: Help) -> list[str]:
     lines = command_lines()
-    if not {"agent.yaml", "fleetprof-agent.service", "agent.Dockerfile"} <= {name for name, _ in lines}:
+    if not {"kubernetes", "kubernetes-fleet", "fleetprof-agent.service", "agent.Dockerfile"} <= {name for name, _ in lines}:
         return ["the search for command lines misses files that have one"]
     lines = [(name, words) for name, words in lines if help_.is_there(pathlib.PurePath(words[0]).name)]
     return [f"{name}: {complaint}" for name, words in lines for complaint in help_.complaints(words)]
 
 
 def capabilities_agree(_: Help) -> list[str]:
-    pod = next(c["securityContext"]["capabilities"]["add"] for _, c in containers() if c["name"] == "agent")
     service = dict(units())["fleetprof-agent.service"]["CapabilityBoundingSet"][0].split()
-    if sorted(f"CAP_{name}" for name in pod) == sorted(service):
-        return []
-    return [f"agent.yaml adds {sorted(pod)}, fleetprof-agent.service keeps {sorted(service)}"]
+    complaints = []
+    for kustomization in KUSTOMIZATIONS:
+        agents = [c for c in containers(kustomization) if c["name"] == "agent"]
+        pods = [c["securityContext"]["capabilities"]["add"] for c in agents]
+        if [sorted(f"CAP_{name}" for name in pod) for pod in pods] != [sorted(service)]:
+            complaints.append(f"{kustomization.name} adds {pods}, fleetprof-agent.service keeps {sorted(service)}")
+    return complaints
 
 
-def kustomization_is_complete(_: Help) -> list[str]:
-    kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
-    files = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
-    listed = set(kustomization["resources"])
-    complaints = [f"kustomization.yaml: {name} is not both listed and there" for name in sorted(files ^ listed)]
+def kustomizations_are_complete(_: Help) -> list[str]:
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
-    tags = {c["image"].split(":")[1] for _, c in containers()} | {i["newTag"] for i in kustomization["images"]}
-    if tags != {version}:
-        complaints.append(f"image tags are {sorted(tags)}, the workspace's version is {version}")
+    complaints = []
+    for folder in KUSTOMIZATIONS:
+        kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+        patches = {patch["path"] for patch in kustomization.get("patches", []) if "path" in patch}
+        listed = {name for name in kustomization["resources"] if name.endswith(".yaml")} | patches
+        complaints += [f"{folder.name}: {name} is not both listed and there" for name in sorted(files ^ listed)]
+        named = {image["name"] for image in kustomization["images"]}
+        used = {container["image"].rsplit(":", 1)[0] for container in containers(folder)}
+        if named != used:
+            complaints.append(f"{folder.name}: names the images {sorted(named)}, has {sorted(used)}")
+        tags = {c["image"].split(":")[1] for c in containers(folder)} | {i["newTag"] for i in kustomization["images"]}
+        if tags != {version}:
+            complaints.append(f"{folder.name}: tags are {sorted(tags)}, the workspace's version is {version}")
     return complaints
 
 
 def selectors_meet(_: Help) -> list[str]:
     """A Service without pods and a volume without its claim pass every schema."""
+    return [f"{path.name}: {complaint}" for path in KUSTOMIZATIONS for complaint in complaints_of(manifests(path))]
+
+
+def complaints_of(documents: list[dict]) -> list[str]:
     complaints = []
-    documents = [document for _, document in manifests()]
-    templates = [d["spec"]["template"] for d in documents if d["kind"] in ("DaemonSet", "Deployment")]
     claims = {d["metadata"]["name"] for d in documents if d["kind"] == "PersistentVolumeClaim"}
     accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
     classes = {d["metadata"]["name"] for d in documents if d["kind"] == "PriorityClass"}
+    wanted_claims = set()
     for document in documents:
-        if document["kind"] == "Service":
-            selector = document["spec"]["selector"].items()
-            if not any(selector <= template["metadata"]["labels"].items() for template in templates):
-                complaints.append(f"service {document['metadata']['name']} selects no pod")
-    for template in templates:
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+        }.get(document["kind"])
+        if selector:
+            labels = selector(document["spec"]).items()
+            if not any(labels <= template["metadata"]["labels"].items() for template in templates(documents)):
+                complaints.append(f"{document['kind']} {document['metadata']['name']} selects no pod")
+    for template in templates(documents):
         spec = template["spec"]
-        volumes = {volume["name"] for volume in spec["volumes"]}
-        mounts = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
-        wanted = {v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if "persistentVolumeClaim" in v}
+        volumes = {volume["name"] for volume in spec.get("volumes", [])}
+        mounts = {mount["name"] for container in spec["containers"] for mount in container.get("volumeMounts", [])}
+        of_claims = [v["persistentVolumeClaim"] for v in spec.get("volumes", []) if "persistentVolumeClaim" in v]
+        wanted = {claim["claimName"] for claim in of_claims}
+        wanted_claims |= wanted
         for what, missing in (
             ("volumes without a mount or mounts without a volume", volumes ^ mounts),
             ("claims that no manifest makes", wanted - claims),
@@ -194,12 +213,14 @@ def selectors_meet(_: Help) -> list[str]:
         ):
             if missing:
                 complaints.append(f"{what}: {sorted(missing)}")
+    if claims - wanted_claims:
+        complaints.append(f"claims that no pod has: {sorted(claims - wanted_claims)}")
     return complaints
 
 
 def images_have_the_libraries(help_: Help) -> list[str]:
     complaints = []
-    for binary in BINARIES:
+    for binary in filter(help_.is_there, BINARIES + OPTIONAL):
         output = subprocess.run(["ldd", help_.directory / binary], capture_output=True, text=True, timeout=20)
         # A static binary is fine, too; ldd says so with an error code.
         names = {pathlib.PurePath(line.split()[0]).name for line in output.stdout.splitlines() if ".so" in line}
@@ -212,7 +233,7 @@ def images_have_the_libraries(help_: Help) -> list[str]:
 CHECKS = {
     "every option in manifests, units, Dockerfiles and pages exists": options_exist,
     "pod and unit give the agent the same capabilities": capabilities_agree,
-    "the kustomization lists every manifest, with this version's images": kustomization_is_complete,
+    "the kustomizations list every manifest, with this version's images": kustomizations_are_complete,
     "services, volumes, accounts and classes refer to what is there": selectors_meet,
     "the slim images have every library the binaries need": images_have_the_libraries,
 }

@@ -25,10 +25,12 @@ for dockerfile in deploy/docker/*.Dockerfile; do check "hadolint $dockerfile" ha
 # Two versions: the newest, and the oldest that knows every field used here (appArmorProfile: 1.30).
 rendered=$(mktemp)
 trap 'rm -f "$rendered"' EXIT
-render() { kubectl kustomize deploy/kubernetes >"$rendered"; }
-check "kubectl kustomize deploy/kubernetes" render
-for version in 1.37 1.30; do
-    check "kubernetes-validate -k $version" kubernetes-validate --strict -k "$version" "$rendered"
+render() { kubectl kustomize "$1" >"$rendered"; }
+for kustomization in deploy/kubernetes*/; do
+    check "kubectl kustomize $kustomization" render "$kustomization"
+    for version in 1.37 1.30; do
+        check "kubernetes-validate -k $version" kubernetes-validate --strict -k "$version" "$rendered"
+    done
 done
 
 # verify_unit UNIT: with a stand-in for the binary, which is installed only where the unit is.

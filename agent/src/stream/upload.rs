@@ -6,9 +6,8 @@
 //! binary delays no batch.
 
 use std::{
-    collections::{HashSet, VecDeque},
     io::{self, Read, Seek},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +17,7 @@ use fleetprof_proto::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
@@ -37,9 +36,11 @@ use super::{
 };
 
 mod transfer;
+mod wanted;
 
-/// Wanted objects waiting, at most. Requests beyond are refused; the collector repeats them.
-pub const QUEUE_OBJECTS: usize = 4096;
+pub use wanted::QUEUE_OBJECTS;
+pub(super) use wanted::Uploads;
+
 /// Objects above this size wait until all smaller ones are uploaded, bytes: the first names appear
 /// within seconds, whatever else runs on the host.
 const LARGE_BYTES: u64 = 4 << 20;
@@ -122,23 +123,6 @@ pub(super) struct UploadConfig {
     pub(super) backoff: (Duration, Duration),
 }
 
-/// What the collector wants and has not got yet.
-#[derive(Debug, Default)]
-pub(super) struct Uploads {
-    wanted: Mutex<Wanted>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Wanted {
-    queue: VecDeque<ObjectId>,
-    /// Objects that turned out to be large.
-    large: VecDeque<ObjectId>,
-    /// Both queues, and the one being uploaded.
-    known: HashSet<ObjectId>,
-    off: bool,
-}
-
 /// Why an upload did not succeed.
 #[derive(Debug, Error)]
 enum UploadError {
@@ -202,57 +186,6 @@ impl UploadError {
     }
 }
 
-// === impl Uploads ===
-
-impl Uploads {
-    /// Takes over a request; how many of it were refused.
-    pub(super) fn want(&self, objects: &[v1::ObjectId]) -> u64 {
-        let mut wanted = self.lock();
-        let mut refused = 0;
-        for object in objects {
-            match ObjectId::try_from(object) {
-                Ok(id) if wanted.known.contains(&id) => {}
-                Ok(id) if wanted.known.len() < QUEUE_OBJECTS && !wanted.off => {
-                    wanted.known.insert(id.clone());
-                    wanted.queue.push_back(id);
-                }
-                Ok(_) => refused += 1,
-                Err(error) => {
-                    refused += 1;
-                    debug!(%error, "collector wants an object whose id is malformed");
-                }
-            }
-        }
-        drop(wanted);
-        self.wake.notify_one();
-        refused
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.lock().known.len()
-    }
-
-    /// The next object, and whether it may be large.
-    fn next(&self) -> Option<(ObjectId, bool)> {
-        let mut wanted = self.lock();
-        let small = wanted.queue.pop_front().map(|id| (id, false));
-        small.or_else(|| wanted.large.pop_front().map(|id| (id, true)))
-    }
-
-    /// Puts a large object behind all others.
-    fn defer(&self, id: ObjectId) {
-        self.lock().large.push_back(id);
-    }
-
-    fn done(&self, id: &ObjectId) {
-        self.lock().known.remove(id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Uploads until the phase is no longer [`Phase::Run`].
 pub(super) async fn run(
     config: UploadConfig,
@@ -262,7 +195,7 @@ pub(super) async fn run(
     mut phase: watch::Receiver<Phase>,
 ) {
     if config.rate_bytes == 0 {
-        uploads.lock().off = true;
+        uploads.refuse();
         return;
     }
     let (first, longest) = config.backoff;
@@ -281,7 +214,7 @@ pub(super) async fn run(
             // The connection is not needed until the next request.
             uploader.channel = None;
             tokio::select! {
-                () = uploads.wake.notified() => continue,
+                () = uploads.wanted() => continue,
                 _ = phase.changed() => return,
             }
         };

@@ -9,8 +9,8 @@ use fleetprof_proto::{
     v1,
 };
 use fleetprof_store::{
-    Blob, Catalog, Committed, Delivery, Expire, FileId, FileRow, FunctionFile, HOUR, Level,
-    NewFile, Replace, SymbolContent, SymbolCursor, SymbolTable,
+    Blob, Catalog, Committed, DAY, Delivery, Expire, FileId, FileRow, FunctionFile, HOUR,
+    LabelValue, Level, NewFile, Replace, SymbolContent, SymbolCursor, SymbolTable,
 };
 
 use crate::{
@@ -18,7 +18,11 @@ use crate::{
     symbols::table,
 };
 
-on_both!(version_1_is_brought_up_to_date, version_2_is_brought_up_to_date);
+on_both!(
+    version_1_is_brought_up_to_date,
+    version_2_is_brought_up_to_date,
+    version_5_is_brought_up_to_date,
+);
 
 /// What a catalog of version 1 was told.
 struct Version1 {
@@ -73,25 +77,59 @@ fn numbered(number: i64, level: Level, bucket: i64) -> NewFile {
     file
 }
 
-/// The dump of a database of this kind, and what version 2 adds to it.
-fn dumps(place: &Place) -> [&'static str; 2] {
+/// The dump of a database of this kind, what version 2 adds to it, and what version 5 does.
+fn dumps(place: &Place) -> [&'static str; 3] {
     if place.url.starts_with("sqlite:") {
         [
             include_str!("../fixtures/catalog-1/sqlite.sql"),
             include_str!("../fixtures/catalog-2/sqlite.sql"),
+            include_str!("../fixtures/catalog-5/sqlite.sql"),
         ]
     } else {
         [
             include_str!("../fixtures/catalog-1/postgres.sql"),
             include_str!("../fixtures/catalog-2/postgres.sql"),
+            include_str!("../fixtures/catalog-5/postgres.sql"),
         ]
     }
+}
+
+/// Check that values of labels of version 5 are known after it was opened, too, and more can be added.
+async fn version_5_is_brought_up_to_date(place: Place) {
+    for dump in dumps(&place) {
+        place.execute(dump).await;
+    }
+    let known = Version1::new();
+    let catalog = place.open().await;
+    has_all_of_version_1(&catalog, &known).await;
+    let hosts = async |service, (first, last): (i64, i64)| {
+        let days = (T0 + first * DAY, T0 + last * DAY);
+        catalog.label_values(service, "host", days).await.expect("answers")
+    };
+    assert_eq!(hosts("checkout", (0, 1)).await, ["h1", "\u{e4}2"]);
+    assert_eq!(hosts("checkout", (0, 0)).await, ["h1"]);
+    assert_eq!(hosts("", (0, 1)).await, ["h1"]);
+    let unlabelled = catalog.unlabelled((T0, T0 + DAY)).await.expect("answers");
+    assert_eq!(ids(&unlabelled), [known.fine[0].id, known.fine[1].id]);
+
+    // Of these, two are there.
+    let value = |day: i64, value: &str| LabelValue {
+        service: "checkout".to_owned(),
+        name: "host".to_owned(),
+        day: T0 + day * DAY,
+        value: value.to_owned(),
+    };
+    let values = [value(1, "h1"), value(1, "\u{e4}2"), value(0, "h3")].into();
+    catalog.add_labels(&values, &[known.fine[0].id], &[]).await.expect("writes");
+    assert_eq!(hosts("checkout", (0, 1)).await, ["h1", "h3", "\u{e4}2"]);
+    assert_eq!(catalog.forget_labels(T0 + DAY).await.expect("forgets"), 3);
+    assert_eq!(hosts("checkout", (0, 1)).await, ["h1", "\u{e4}2"]);
 }
 
 /// Check that the symbol tables of version 2 are known after it was opened, too, and that an instance of which
 /// it is not known whether it lost something counts as one that did, until its next batch.
 async fn version_2_is_brought_up_to_date(place: Place) {
-    for dump in dumps(&place) {
+    for dump in &dumps(&place)[..2] {
         place.execute(dump).await;
     }
     let known = Version1::new();

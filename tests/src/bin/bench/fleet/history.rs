@@ -141,7 +141,7 @@ fn questions(report: &mut Report, collector: &Collector, history: &History) {
     let one = format!("{{service=\"{service}\"}}");
     let by_stacks = format!("{{service=\"{service}\", comm!=\"none\"}}");
     type Question<'a> = (&'a str, &'a dyn Fn() -> u64);
-    let asked: [Question<'_>; 8] = [
+    let asked: [Question<'_>; 9] = [
         ("flame graph of one service, 1 hour", &|| {
             grpc.flame_graph(query(HOUR, &one)).expect("an answer").len() as u64
         }),
@@ -162,6 +162,9 @@ fn questions(report: &mut Report, collector: &Collector, history: &History) {
         }),
         ("values of the label host of one service, all days", &|| {
             grpc.labels(query(month, &one), "host").expect("an answer").values.len() as u64
+        }),
+        ("values of the label host of one service, 1 hour", &|| {
+            grpc.labels(query(HOUR, &one), "host").expect("an answer").values.len() as u64
         }),
         ("top functions of one service without rollups, 7 days", &|| {
             grpc.top(query(7 * DAY, &by_stacks)).expect("an answer").total_nanos

@@ -22,11 +22,21 @@ const BUSY: Option<f64> = Some(1.0);
 /// Length of the past that is delivered.
 const SPAN: i64 = 10 * MINUTE;
 /// How long agents gather for a batch: as they do by default, and as long as a large fleet may let them.
-const WINDOWS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
-/// Hosts of the load in real time: what this machine makes beside a collector.
-const LIVE_HOSTS: usize = 500;
-/// How long it lasts; most of it after files were merged for the first time.
-const LIVE: Duration = Duration::from_secs(150);
+const WINDOWS: [Duration; 3] =
+    [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(120)];
+/// Loads in real time.
+const LIVE: [Live; 2] = [
+    Live { hosts: 500, window: Duration::from_secs(10), time: Duration::from_secs(150) },
+    Live { hosts: 2000, window: Duration::from_secs(60), time: Duration::from_secs(480) },
+];
+
+/// A load in real time: what this machine makes beside a collector.
+struct Live {
+    hosts: usize,
+    window: Duration,
+    /// How long it lasts; most of it after files were merged for the first time.
+    time: Duration,
+}
 
 pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
     let library = library(captures);
@@ -38,7 +48,9 @@ pub(crate) fn measure(report: &mut Report, captures: &[PathBuf], rounds: u32) {
         "8 MB/s",
         "its documentation on sizing; which form of pprof is not said",
     );
-    live(report, &library);
+    for load in &LIVE {
+        live(report, &library, load);
+    }
 }
 
 /// Delivers some minutes of the past of hosts that are busy.
@@ -110,16 +122,19 @@ fn pprof_bytes_per_sample(collector: &Collector, until: i64, window: Duration) -
 }
 
 /// Hosts in real time: does it keep up, and does its memory stay where it is?
-fn live(report: &mut Report, library: &Arc<Library>) {
-    eprintln!("fleet: {LIVE_HOSTS} hosts in real time for {LIVE:?}");
+fn live(report: &mut Report, library: &Arc<Library>, load: &Live) {
+    let Live { hosts, window, time } = *load;
+    let title = |what: &str| format!("fleet: {hosts} hosts, windows of {window:?}, {what}");
+    eprintln!("{}", title(&format!("in real time for {time:?}")));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut collector = collector(dir.path());
     let pid = collector.process().pid();
-    let plan = PlanConfig { hosts: LIVE_HOSTS, roles: 100, busy: BUSY, ..PlanConfig::default() };
+    let plan = PlanConfig { hosts, roles: 100, busy: BUSY, ..PlanConfig::default() };
     let plan = Arc::new(Plan::new(plan, library));
     let config = Config {
         hosts_per_connection: 10,
         reuse: 20,
+        window,
         ..Config::new(vec![collector.url()], Pace::now(None))
     };
     let resident = || cpu::status_kb(pid, "VmRSS").map_or(f64::NAN, |kb| kb as f64 / 1024.0);
@@ -127,31 +142,21 @@ fn live(report: &mut Report, library: &Arc<Library>) {
     let (mut middle, mut end) = ((0.0, 0.0), (0.0, 0.0));
     let told = Runtime::new().expect("a runtime").block_on(async {
         let fleet = Fleet::start(config, Arc::clone(library), plan).expect("agents start");
-        sleep(LIVE / 3).await;
+        sleep(time / 3).await;
         middle = (used(), resident());
-        sleep(LIVE - LIVE / 3).await;
+        sleep(time - time / 3).await;
         end = (used(), resident());
         fleet.drain(DRAIN).await
     });
     let late = 100.0 * (1.0 - told.acknowledged_batches as f64 / told.batches as f64);
-    report.add(
-        format!("fleet: {LIVE_HOSTS} hosts, batches not taken {DRAIN:?} after the end"),
-        "%",
-        vec![late],
-    );
-    let share = 100.0 * (end.0 - middle.0) / (LIVE - LIVE / 3).as_secs_f64();
-    report.add(format!("fleet: {LIVE_HOSTS} hosts, collector CPU of one core"), "%", vec![share]);
-    report.add(
-        format!("fleet: {LIVE_HOSTS} hosts, collector memory after {:?}", LIVE / 3),
-        "MB",
-        vec![middle.1],
-    );
-    report.add(
-        format!("fleet: {LIVE_HOSTS} hosts, collector memory after {LIVE:?}"),
-        "MB",
-        vec![end.1],
-    );
+    report.add(title(&format!("batches not taken {DRAIN:?} after the end")), "%", vec![late]);
+    let made = told.acknowledged().samples as f64 / time.as_secs_f64();
+    report.add(title("samples taken per second"), "1/s", vec![made]);
+    let share = 100.0 * (end.0 - middle.0) / (time - time / 3).as_secs_f64();
+    report.add(title("collector CPU of one core"), "%", vec![share]);
+    report.add(title(&format!("collector memory after {:?}", time / 3)), "MB", vec![middle.1]);
+    report.add(title(&format!("collector memory after {time:?}")), "MB", vec![end.1]);
     let peak = cpu::status_kb(pid, "VmHWM").map_or(f64::NAN, |kb| kb as f64 / 1024.0);
-    report.add(format!("fleet: {LIVE_HOSTS} hosts, collector memory, peak"), "MB", vec![peak]);
+    report.add(title("collector memory, peak"), "MB", vec![peak]);
     collector.stop();
 }
