@@ -86,7 +86,8 @@ pub struct FsckArgs {
     #[arg(long)]
     pub fast: bool,
 
-    /// Quarantine damaged files, which queries then name and do not read; end the quarantine of whole ones.
+    /// Quarantine damaged files, which queries then name and do not read; end the quarantine of whole ones; write
+    /// values of labels that the catalog lacks.
     #[arg(long)]
     pub repair: bool,
 

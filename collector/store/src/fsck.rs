@@ -2,9 +2,11 @@
 //!
 //! Collectors may run meanwhile. What looks wrong is looked up in the catalog once more: a file that was
 //! replaced or has expired since is no finding. Nothing is ever deleted. Memory: some thousand rows, eight
-//! pairs of files or two functions files, and for a fast check some 50 bytes for each file.
+//! pairs of files or two functions files, and some ten bytes for each value of a label and day; for a fast check
+//! some 50 bytes for each file.
 
 mod functions;
+mod labels;
 mod levels;
 mod listing;
 mod pairs;
@@ -30,7 +32,7 @@ pub struct FsckOptions {
     /// Only whether files are there and have their sizes, by listing them.
     pub fast: bool,
     /// Quarantine what is damaged, and end the quarantine of what is whole; give up functions files that are
-    /// damaged or lost.
+    /// damaged or lost; write values of labels that are missing.
     pub repair: bool,
     /// How old files that nobody knows must be: younger ones may be about to be committed.
     pub orphan_age: Duration,
@@ -58,6 +60,8 @@ pub enum FindingKind {
     Levels,
     /// A pair names a functions file that the catalog does not have.
     Dangling,
+    /// Values of labels of a pair are not in the catalog, though it is said that all are.
+    Labels,
 }
 
 /// Something that is wrong.
@@ -73,8 +77,8 @@ pub struct Finding {
     pub what: String,
     /// Whether the pair was quarantined when it was looked at; queries do not read it then.
     pub quarantined: bool,
-    /// Whether it was put in order: quarantined, healed, or, for a functions file, given up, so that the pairs
-    /// themselves are read until another one is made.
+    /// Whether it was put in order: quarantined, healed, its labels written, or, for a functions file, given up,
+    /// so that the pairs themselves are read until another one is made.
     pub repaired: bool,
     /// Age of a file that nobody knows, seconds.
     pub age_seconds: Option<u64>,
@@ -168,6 +172,7 @@ impl FindingKind {
             Self::Orphan => "orphan",
             Self::Levels => "levels",
             Self::Dangling => "dangling",
+            Self::Labels => "labels",
         }
     }
 }

@@ -196,10 +196,10 @@ impl ProfileStore {
             Err(error) => return Err(error.into()),
         };
         let said = file.clone();
-        let wrong = self.compute(move || verify::verify(&said, samples, stacks)).await?;
-        match wrong.map_err(StoreError::from)? {
-            None => Ok(()),
-            Some(Wrong::Undecodable(why) | Wrong::Contents(why)) => {
+        let verify = move || verify::verify(&said, samples, stacks).map(|read| read.map(|_| ()));
+        match self.compute(verify).await?.map_err(StoreError::from)? {
+            Ok(()) => Ok(()),
+            Err(Wrong::Undecodable(why) | Wrong::Contents(why)) => {
                 Err(ImportError::Damaged { path, why })
             }
         }

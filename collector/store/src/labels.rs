@@ -14,7 +14,7 @@ use fleetprof_proto::labels::SERVICE;
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    catalog::{FileId, FileRow, LabelValue},
+    catalog::{FileId, FileRow, LabelValue, NewFile},
     error::StoreError,
     format::Wanted,
     level::{DAY, Level},
@@ -48,10 +48,11 @@ pub struct LabelAnswer {
     pub first: Option<i64>,
 }
 
-/// Values that are in the catalog for sure, of the days that files came of lately.
-#[derive(Debug, Default)]
+/// Values that are in the catalog for sure, of the days that were met lately.
+#[derive(Debug)]
 pub(crate) struct WrittenLabels {
     days: Mutex<Vec<Day>>,
+    max_days: usize,
     hasher: RandomState,
 }
 
@@ -74,6 +75,11 @@ pub(crate) struct NewLabels {
 // === impl WrittenLabels ===
 
 impl WrittenLabels {
+    /// Remembers no more days than this.
+    pub(crate) fn of_days(max_days: usize) -> Self {
+        Self { days: Mutex::default(), max_days, hasher: RandomState::new() }
+    }
+
     /// What of the values in a table that is of a day is not in the catalog yet, in order; `None` where there are
     /// too many to write them.
     pub(crate) fn new_of(&self, table: &Table, day: i64) -> Option<BTreeSet<LabelValue>> {
@@ -127,7 +133,7 @@ impl WrittenLabels {
         for value in &new.values {
             let at = days.iter().position(|day| day.start == value.day).unwrap_or_else(|| {
                 // Those that came last are at the end.
-                if days.len() >= MAX_DAYS {
+                if days.len() >= self.max_days {
                     days.remove(0);
                 }
                 days.push(Day { start: value.day, ..Day::default() });
@@ -145,6 +151,12 @@ impl WrittenLabels {
     }
 }
 
+impl Default for WrittenLabels {
+    fn default() -> Self {
+        Self::of_days(MAX_DAYS)
+    }
+}
+
 // === impl NewLabels ===
 
 impl NewLabels {
@@ -155,6 +167,11 @@ impl NewLabels {
             self.values.extend(values);
         }
     }
+}
+
+/// Start of the day that the values of a file are of.
+pub(crate) fn day_of(file: &NewFile) -> i64 {
+    file.bucket - file.bucket.rem_euclid(DAY)
 }
 
 // === impl ProfileStore ===
@@ -202,7 +219,7 @@ impl ProfileStore {
             let files = self.catalog.to_label(AT_A_TIME).await?;
             let (mut new, mut with_too_many) = (NewLabels::default(), Vec::new());
             for row in &files {
-                let day = row.file.bucket - row.file.bucket.rem_euclid(DAY);
+                let day = day_of(&row.file);
                 let piece = Piece { file: row.clone(), range: (i64::MIN, i64::MAX) };
                 let wanted = Wanted { windows: false, stacks: false, ..Wanted::all() };
                 let table = match self.read(&piece, wanted).await {

@@ -30,7 +30,7 @@ pub(crate) struct Contents {
     pub(crate) spans: Vec<(i64, i64)>,
 }
 
-/// Reads a pair as a whole and compares it with what is said of it.
+/// Reads a pair as a whole and compares it with what is said of it; gives what it holds.
 ///
 /// # Errors
 /// When it was written by a newer version.
@@ -38,16 +38,16 @@ pub(crate) fn verify(
     file: &NewFile,
     samples: Bytes,
     stacks: Bytes,
-) -> Result<Option<Wrong>, FormatError> {
+) -> Result<Result<Table, Wrong>, FormatError> {
     let table = match read(file, samples, stacks) {
         Ok(Ok(table)) => table,
-        Ok(Err(what)) => return Ok(Some(Wrong::Contents(what))),
+        Ok(Err(what)) => return Ok(Err(Wrong::Contents(what))),
         Err(FormatError::Damaged { file, what }) => {
-            return Ok(Some(Wrong::Undecodable(format!("{file}: {what}"))));
+            return Ok(Err(Wrong::Undecodable(format!("{file}: {what}"))));
         }
         Err(error) => return Err(error),
     };
-    Ok(compare(file, &table).err().map(Wrong::Contents))
+    Ok(compare(file, &table).map_err(Wrong::Contents).map(|()| table))
 }
 
 /// Reads a functions file as a whole and compares it with what is said of it, and of the pairs that name it:

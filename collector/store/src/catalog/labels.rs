@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row as _;
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Catalog, CatalogError, FileId, FileRow,
     change::Single,
     database::{Change, Outcome, Transaction},
     files,
-    sql::{MAX_PARAMETERS, Statement},
+    sql::{MAX_PARAMETERS, Statement, Values},
 };
-use crate::level::{HOUR, Level};
+use crate::level::{DAY, HOUR, Level};
 
 const ACTION: &str = "look up labels in";
+/// Of a value in a statement.
+const PARAMETERS: usize = 4;
 
 /// A value of a label, found on a day.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,9 +49,8 @@ impl Catalog {
         let statement = statement.bind(name.to_owned()).push(" AND day >= ").bind(first);
         let statement = statement.push(" AND day <= ").bind(last).push(" ORDER BY value");
         let rows = self.database.read(ACTION, statement).await?;
-        let value = |row: &sqlx::any::AnyRow| {
-            row.try_get(0).map_err(|source| self.database.failed(ACTION, source))
-        };
+        let value =
+            |row: &AnyRow| row.try_get(0).map_err(|source| self.database.failed(ACTION, source));
         rows.iter().map(value).collect()
     }
 
@@ -108,13 +109,58 @@ impl Catalog {
         bucket.map_err(|source| self.database.failed(ACTION, source))
     }
 
-    /// Forgets the values of days that begin before an instant, Unix nanoseconds; gives how many.
+    /// Forgets the values of days that begin before an instant, Unix nanoseconds, and have no live fine files
+    /// (those that cannot be merged stay); gives how many.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn forget_labels(&self, before: i64) -> Result<u64, CatalogError> {
-        let statement = || Statement::new("DELETE FROM label_values WHERE day < ").bind(before);
+        let statement = || {
+            let statement = Statement::new("DELETE FROM label_values WHERE day < ").bind(before);
+            let statement = statement.push(
+                " AND NOT EXISTS (SELECT 1 FROM files WHERE retired IS NULL AND level = 0 \
+                 AND bucket >= day AND bucket < day + ",
+            );
+            statement.bind(DAY).push(")")
+        };
         self.database.change(&Single(statement)).await
+    }
+
+    /// Those of some values that are not there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn lacking_labels(
+        &self,
+        values: &BTreeSet<LabelValue>,
+    ) -> Result<BTreeSet<LabelValue>, CatalogError> {
+        let values: Vec<_> = values.iter().collect();
+        let mut lacking = BTreeSet::new();
+        for chunk in values.chunks(MAX_PARAMETERS / PARAMETERS) {
+            let statement = Statement::new("WITH wanted (service, name, day, value) AS (VALUES ");
+            let statement = statement.rows(chunk, fill).push(
+                ") SELECT service, name, day, value FROM wanted WHERE NOT EXISTS (SELECT 1 \
+                 FROM label_values AS has WHERE has.service = wanted.service \
+                 AND has.name = wanted.name AND has.value = wanted.value AND has.day = wanted.day)",
+            );
+            for row in self.database.read(ACTION, statement).await? {
+                let value = label_value(&row);
+                lacking.insert(value.map_err(|source| self.database.failed(ACTION, source))?);
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// Whether a file is live and said to have all its values there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn is_labelled(&self, file: FileId) -> Result<bool, CatalogError> {
+        let statement =
+            Statement::new("SELECT 1 FROM files WHERE retired IS NULL AND level = 0 AND id = ");
+        let statement = statement.bind(file.number()).push(" AND labelled = ");
+        let rows = self.database.read(ACTION, statement.bind(State::All as i64)).await?;
+        Ok(!rows.is_empty())
     }
 }
 
@@ -163,16 +209,26 @@ pub(super) async fn insert(
     transaction: &mut Transaction<'_>,
     values: &BTreeSet<LabelValue>,
 ) -> Result<(), CatalogError> {
-    const PARAMETERS: usize = 4;
     let values: Vec<_> = values.iter().collect();
     for chunk in values.chunks(MAX_PARAMETERS / PARAMETERS) {
         let statement =
             Statement::new("INSERT INTO label_values (service, name, day, value) VALUES ");
-        let statement = statement.rows(chunk, |row, it| {
-            row.bind(it.service.clone()).bind(it.name.clone());
-            row.bind(it.day).bind(it.value.clone());
-        });
-        transaction.execute(statement.push(" ON CONFLICT DO NOTHING")).await?;
+        let statement = statement.rows(chunk, fill).push(" ON CONFLICT DO NOTHING");
+        transaction.execute(statement).await?;
     }
     Ok(())
+}
+
+fn fill(row: &mut Values<'_>, it: &&LabelValue) {
+    row.bind(it.service.clone()).bind(it.name.clone());
+    row.bind(it.day).bind(it.value.clone());
+}
+
+fn label_value(row: &AnyRow) -> Result<LabelValue, sqlx::Error> {
+    Ok(LabelValue {
+        service: row.try_get(0)?,
+        name: row.try_get(1)?,
+        day: row.try_get(2)?,
+        value: row.try_get(3)?,
+    })
 }

@@ -74,7 +74,7 @@ impl ProfileStore {
         let pairs = self.catalog.with_functions(file.id).await?;
         let bytes = match self.blobs.get(&file.blob).await {
             Ok(bytes) => bytes,
-            Err(error) => return unreadable(error),
+            Err(error) => return unreadable(error).map(Some),
         };
         let said = file.clone();
         let wrong = self.compute(move || verify::verify_functions(&said, &pairs, &bytes)).await??;

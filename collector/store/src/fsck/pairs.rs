@@ -1,12 +1,17 @@
 //! Each pair of files that the catalog has, against what is there.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress, listing::Sizes};
+use super::{
+    Finding, FindingKind, Fsck, FsckOptions, FsckProgress, labels::SeenLabels, listing::Sizes,
+};
 use crate::{
     blobs::{BlobError, Damage},
-    catalog::{Blob, FileId, FileRow},
+    catalog::{Blob, FileId, FileRow, LabelValue},
     error::StoreError,
+    format::FormatError,
     store::ProfileStore,
     verify::{self, Wrong},
 };
@@ -31,11 +36,12 @@ impl ProfileStore {
     ) -> Result<(), StoreError> {
         let total = self.status().await?.files;
         let mut after: Option<FileId> = None;
+        let labels = Arc::new(SeenLabels::default());
         loop {
             let rows = self.catalog.page(after, PAGE).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.file.id);
-            let checks = stream::iter(rows).map(|row| self.check_row(row, options, sizes));
+            let checks = stream::iter(rows).map(|row| self.check_row(row, options, sizes, &labels));
             let mut checks = checks.buffer_unordered(PARALLEL);
             while let Some((row, finding)) = checks.try_next().await? {
                 found.pairs += 1;
@@ -51,15 +57,19 @@ impl ProfileStore {
         row: FileRow,
         options: &FsckOptions,
         sizes: Option<&Sizes>,
+        labels: &Arc<SeenLabels>,
     ) -> Result<(FileRow, Option<Finding>), StoreError> {
-        let fault = match sizes {
-            Some(sizes) => self.look(&[&row.file.samples, &row.file.stacks], sizes).await?,
-            None => self.read_all(&row).await?,
+        let read = match sizes {
+            Some(sizes) => {
+                let fault = self.look(&[&row.file.samples, &row.file.stacks], sizes).await?;
+                fault.map_or(Ok(BTreeSet::new()), Err)
+            }
+            None => self.read_all(&row, labels).await?,
         };
         let id = row.file.id;
         let is_known = row.damaged.is_some();
-        let finding = match fault {
-            Some((kind, what)) => {
+        let finding = match read {
+            Err((kind, what)) => {
                 // It may have been replaced in the meantime, and be gone for good reason.
                 if self.catalog.find(&[id], false).await?.is_empty() {
                     return Ok((row, None));
@@ -69,7 +79,7 @@ impl ProfileStore {
                 Some(Finding { repaired, ..Finding::of_pair(kind, &row.file, what) })
             }
             // A fast check does not see that a file is whole.
-            None if is_known && !options.fast => {
+            Ok(_) if is_known && !options.fast => {
                 let what = format!(
                     "it is whole, and is not read because it was damaged: {}",
                     row.damaged.as_deref().unwrap_or_default()
@@ -77,7 +87,7 @@ impl ProfileStore {
                 let repaired = options.repair && self.catalog.heal(id).await?;
                 Some(Finding { repaired, ..Finding::of_pair(FindingKind::Whole, &row.file, what) })
             }
-            None => None,
+            Ok(values) => self.check_labels(&row.file, values, labels, options).await?,
         };
         let finding = finding.map(|finding| Finding { quarantined: is_known, ..finding });
         Ok((row, finding))
@@ -102,17 +112,24 @@ impl ProfileStore {
         Ok(None)
     }
 
-    /// Every byte.
-    async fn read_all(&self, row: &FileRow) -> Result<Fault, StoreError> {
+    /// Every byte. Gives values of labels that were not met yet.
+    async fn read_all(
+        &self,
+        row: &FileRow,
+        labels: &Arc<SeenLabels>,
+    ) -> Result<Result<BTreeSet<LabelValue>, (FindingKind, String)>, StoreError> {
         let file = &row.file;
         let both = tokio::try_join!(self.blobs.get(&file.samples), self.blobs.get(&file.stacks));
         let (samples, stacks) = match both {
             Ok(both) => both,
-            Err(error) => return unreadable(error),
+            Err(error) => return unreadable(error).map(Err),
         };
-        let said = file.clone();
-        let wrong = self.compute(move || verify::verify(&said, samples, stacks)).await??;
-        Ok(wrong.map(of_wrong))
+        let (said, labels) = (file.clone(), labels.clone());
+        let verify = move || {
+            let table = verify::verify(&said, samples, stacks)?;
+            Ok::<_, FormatError>(table.map(|table| labels.new_of(&said, &table)))
+        };
+        Ok(self.compute(verify).await??.map_err(of_wrong))
     }
 }
 
@@ -120,14 +137,14 @@ impl ProfileStore {
 ///
 /// # Errors
 /// When it is the store that fails.
-pub(super) fn unreadable(error: BlobError) -> Result<Fault, StoreError> {
+pub(super) fn unreadable(error: BlobError) -> Result<(FindingKind, String), StoreError> {
     let BlobError::Damaged { path, damage, what, .. } = error else { return Err(error.into()) };
     let kind = match damage {
         Damage::Gone => FindingKind::Missing,
         Damage::Size => FindingKind::Size,
         Damage::Checksum => FindingKind::Checksum,
     };
-    Ok(Some((kind, format!("{path} {what}"))))
+    Ok((kind, format!("{path} {what}")))
 }
 
 /// A file that is not what is said of it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fleetprof_proto::ids::InstanceId;
-use fleetprof_store::{Committed, DAY, FileId, HOUR, LabelValue, Level, Replace};
+use fleetprof_store::{Committed, DAY, Expire, FileId, HOUR, LabelValue, Level, Replace};
 
 use crate::fixture::{Place, T0, delivery, file, ids, on_both};
 
@@ -58,7 +58,14 @@ async fn values_are_found_by_service_and_day(place: Place) {
     assert!(unlabelled((T0, T0 + DAY)).await.is_empty());
     assert_eq!(catalog.first_fine().await.expect("answers"), Some(T0 + HOUR));
 
-    assert_eq!(catalog.forget_labels(T0 + DAY).await.expect("answers"), 2);
+    let forget = async |before| catalog.forget_labels(before).await.expect("answers");
+    assert_eq!(forget(T0 + 9 * DAY).await, 0, "there are files of both days");
+    let hourly = file(Level::Hourly, T0 + HOUR, &["a"]);
+    let rolled = catalog.replace(&[files[0].id], &[hourly], Replace::Roll, T0).await;
+    assert!(rolled.expect("rolls"));
+    let expired = catalog.expire(Level::Fine, Expire::Except(&[]), i64::MAX, T0).await;
+    assert_eq!(expired.expect("expires"), 1);
+    assert_eq!((forget(T0).await, forget(T0 + 9 * DAY).await), (0, 2));
     let left = catalog.label_values("a", "host", (T0, T0 + DAY)).await.expect("answers");
     assert_eq!(left, ["h1", "ä2"], "of the second day");
 }

@@ -1,6 +1,7 @@
 //! What is wrong is found, and only that.
 
 mod functions;
+mod labels;
 
 use std::{fs, time::Duration};
 
