@@ -130,7 +130,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn lacking_labels(
+    pub async fn lacking_labels(
         &self,
         values: &BTreeSet<LabelValue>,
     ) -> Result<BTreeSet<LabelValue>, CatalogError> {
@@ -155,7 +155,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn is_labelled(&self, file: FileId) -> Result<bool, CatalogError> {
+    pub async fn is_labelled(&self, file: FileId) -> Result<bool, CatalogError> {
         let statement =
             Statement::new("SELECT 1 FROM files WHERE retired IS NULL AND level = 0 AND id = ");
         let statement = statement.bind(file.number()).push(" AND labelled = ");

@@ -57,6 +57,11 @@ async fn values_are_found_by_service_and_day(place: Place) {
     assert_eq!(unlabelled((T0, T0 + 2 * DAY)).await, [files[1].id], "fine files only");
     assert!(unlabelled((T0, T0 + DAY)).await.is_empty());
     assert_eq!(catalog.first_fine().await.expect("answers"), Some(T0 + HOUR));
+    let asked: BTreeSet<_> = values.iter().cloned().chain([value("b", 0, "h3")]).collect();
+    let lacking = catalog.lacking_labels(&asked).await.expect("answers");
+    assert_eq!(lacking, [value("b", 0, "h3")].into(), "it is of the next day");
+    assert!(catalog.is_labelled(files[0].id).await.expect("answers"));
+    assert!(!catalog.is_labelled(files[1].id).await.expect("answers"));
 
     let forget = async |before| catalog.forget_labels(before).await.expect("answers");
     assert_eq!(forget(T0 + 9 * DAY).await, 0, "there are files of both days");
@@ -66,6 +71,7 @@ async fn values_are_found_by_service_and_day(place: Place) {
     let expired = catalog.expire(Level::Fine, Expire::Except(&[]), i64::MAX, T0).await;
     assert_eq!(expired.expect("expires"), 1);
     assert_eq!((forget(T0).await, forget(T0 + 9 * DAY).await), (0, 2));
+    assert!(!catalog.is_labelled(files[0].id).await.expect("answers"), "it is retired");
     let left = catalog.label_values("a", "host", (T0, T0 + DAY)).await.expect("answers");
     assert_eq!(left, ["h1", "ä2"], "of the second day");
 }
