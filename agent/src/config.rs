@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::sampler::BuildIds;
+
 mod labels;
 
 pub use labels::{BatchLabels, LabelError, parse_label};
@@ -19,6 +21,8 @@ pub struct RunConfig {
     pub collector: String,
     /// Samples per second and CPU.
     pub frequency_hz: u32,
+    /// Where build IDs of mapped files come from.
+    pub build_ids: BuildIds,
     /// Span of one batch.
     pub window: Duration,
     /// Name of the host, as the collector shows it.

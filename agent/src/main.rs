@@ -10,6 +10,7 @@ use fleetprof_agent::{
     config::{
         BatchLabels, RECORD_FREQUENCY_HZ, RUN_FREQUENCY_HZ, RecordConfig, RunConfig, parse_label,
     },
+    sampler::BuildIds,
 };
 use fleetprof_symbolizer::{WorkerCommand, worker};
 use tracing_subscriber::EnvFilter;
@@ -75,6 +76,9 @@ struct RunArgs {
     /// Span of one batch: how old the newest data in the collector can be
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = window)]
     window: Duration,
+    /// Where build IDs of mapped files come from
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t = BuildIds::default())]
+    build_ids: BuildIds,
     /// Value of the `host` label [default: the host name]
     #[arg(long, env = "FLEETPROF_HOST")]
     host: Option<String>,
@@ -196,6 +200,7 @@ impl RunArgs {
         Ok(RunConfig {
             collector: self.collector,
             frequency_hz: self.frequency,
+            build_ids: self.build_ids,
             window: self.window,
             host,
             labels,

@@ -43,7 +43,7 @@ use rustix::{
 
 pub use self::{
     btf::BtfError,
-    config::SamplerConfig,
+    config::{BuildIds, SamplerConfig},
     counters::KernelCounters,
     error::SamplerError,
     event::{
@@ -128,7 +128,11 @@ impl Sampler {
         watch(&epoll, programs.ring.as_fd())?;
         let mut sampler = Self {
             programs,
-            side_band: SideBand::new(config.process_ring_size(cpus.len()), first_cpu),
+            side_band: SideBand::new(
+                config.process_ring_size(cpus.len()),
+                config.build_ids,
+                first_cpu,
+            ),
             timers: Timers::new(config),
             epoll,
             ring_bytes,

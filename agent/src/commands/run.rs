@@ -153,7 +153,11 @@ fn start_pipeline(
     delivery: DeliveryHandle,
     shared: Arc<Shared>,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-    let sampler = SamplerConfig { frequency_hz: config.frequency_hz, ..SamplerConfig::default() };
+    let sampler = SamplerConfig {
+        frequency_hz: config.frequency_hz,
+        build_ids: config.build_ids,
+        ..SamplerConfig::default()
+    };
     let aggregator = AggregatorConfig { window: config.window, ..AggregatorConfig::default() };
     let unwind = UnwindConfig {
         memory_bytes: usize::try_from(config.unwind_memory_bytes).unwrap_or(usize::MAX),

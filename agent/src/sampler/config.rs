@@ -18,8 +18,22 @@ pub struct SamplerConfig {
     /// Bytes of each CPU's ring buffer for process events, rounded up to a power of two. Less where
     /// many CPUs would need more than 8 MiB together.
     pub process_ring_bytes: usize,
+    /// Where build IDs of mapped files come from.
+    pub build_ids: BuildIds,
     /// The kernel's type information.
     pub btf: PathBuf,
+}
+
+/// Where build IDs of mapped files come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BuildIds {
+    /// The kernel tells them with each mapping (Linux 5.12 and newer): binaries that are gone before anybody could
+    /// look at them are known, too. Meanwhile `perf record COMMAND` of others may abort on this host, or
+    /// name wrong build IDs: the kernel marks the mappings that it tells perf in the same way
+    #[default]
+    Kernel,
+    /// The agent reads them from the files, when code in them is first sampled
+    Files,
 }
 
 /// CPU time in nanoseconds.
@@ -87,6 +101,7 @@ impl Default for SamplerConfig {
             ring_bytes: None,
             // 500 programs started per second on one CPU write about 80 KiB in 100 ms.
             process_ring_bytes: 128 * 1024,
+            build_ids: BuildIds::default(),
             btf: PathBuf::from("/sys/kernel/btf/vmlinux"),
         }
     }

@@ -15,6 +15,7 @@ use std::{
 
 use self::parse::{Parsed, parse};
 use super::{
+    config::BuildIds,
     error::SamplerError,
     event::ProcessEvent,
     perf::{Damaged, PerfEvent, PerfRing, process_event_attr},
@@ -31,11 +32,12 @@ pub(super) struct SideBand {
 }
 
 impl SideBand {
-    /// Opens nothing yet. Whether the kernel reports build IDs is found out on `cpu`.
-    pub(super) fn new(ring_bytes: usize, cpu: u32) -> Self {
+    /// Opens nothing yet. Whether the kernel reports build IDs, if it is to, is found out on `cpu`.
+    pub(super) fn new(ring_bytes: usize, build_ids: BuildIds, cpu: u32) -> Self {
         // Linux 5.10 knows no build IDs here and says EINVAL; any other problem comes back, with a
         // remedy, when the ring is opened.
-        let build_ids = PerfEvent::open(&process_event_attr(true, 1), cpu).is_ok();
+        let build_ids = build_ids == BuildIds::Kernel
+            && PerfEvent::open(&process_event_attr(true, 1), cpu).is_ok();
         Self { ring_bytes, build_ids, rings: BTreeMap::new(), waiting: Vec::new() }
     }
 

@@ -62,7 +62,7 @@ fn check(session: &Session) {
 }
 
 /// Build ID notes of a file as `readelf -n` prints them.
-fn readelf_build_id(file: &Path) -> String {
+pub(crate) fn readelf_build_id(file: &Path) -> String {
     let output = Command::new("readelf").arg("-n").arg(file).output().expect("binutils are there");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.trim().strip_prefix("Build ID: "));

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::fixture::{Books, Lab};
 
+mod perf;
 mod script;
 
 /// Shorter than the turns that the scheduler gives: also on a machine that others use, a thread's samples are its CPU time.

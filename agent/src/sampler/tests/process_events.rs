@@ -1,7 +1,7 @@
 //! Fork, exec, mmap and exit, in the order they happen.
 
 use super::{Collected, Patience, Programs, start};
-use crate::sampler::{MappedFile, Mapping, ProcessEvent, Sampler, SamplerConfig};
+use crate::sampler::{BuildIds, MappedFile, Mapping, ProcessEvent, Sampler, SamplerConfig};
 
 /// What happened to a process, as words.
 fn story(collected: &Collected, pid: u32, programs: &Programs) -> Vec<String> {
@@ -79,6 +79,23 @@ fn mappings_carry_the_build_id_of_the_file() {
         }
         assert!(mapping.len > 0 && mapping.start.is_multiple_of(4096));
     }
+}
+
+#[test]
+fn mappings_carry_the_inode_when_the_kernel_is_not_asked() {
+    let programs = Programs::build();
+    let config = SamplerConfig { build_ids: BuildIds::Files, ..SamplerConfig::default() };
+    let mut sampler = start(&config);
+    let busy = programs.path("busy");
+    let mut running = programs.start(&["load", programs.path("plugin.so").to_str().unwrap()]);
+    running.wait();
+    let pid = running.id();
+    let collected = Collected::until(&mut sampler, |collected| has_exited(collected, pid));
+    let MappedFile::Inode(inode) = mapping(&collected, pid, &busy).file else {
+        panic!("a build ID that nobody asked for");
+    };
+    assert_eq!(inode.inode, std::os::unix::fs::MetadataExt::ino(&busy.metadata().unwrap()));
+    assert!(!sampler.has_kernel_build_ids());
 }
 
 #[test]
