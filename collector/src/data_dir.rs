@@ -31,8 +31,7 @@ pub const UPLOAD_PREFIX: &str = "upload-";
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    /// Unlocks when dropped.
-    _lock: File,
+    lock: File,
 }
 
 /// A directory that cannot be used.
@@ -129,7 +128,7 @@ impl DataDir {
         }
         let sync = File::open(root).and_then(|dir| dir.sync_all());
         sync.map_err(failed("sync", root))?;
-        let dir = Self { root: root.to_owned(), _lock: lock };
+        let dir = Self { root: root.to_owned(), lock };
         let scratch = dir.scratch();
         for entry in fs::read_dir(&scratch).map_err(failed("list", &scratch))? {
             let entry = entry.map_err(failed("list", &scratch))?;
@@ -195,6 +194,14 @@ impl DataDir {
     /// Where temporary files may be made.
     pub fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
+    }
+}
+
+impl Drop for DataDir {
+    /// Closing alone may not unlock: a process that is being started shares the open file from its fork
+    /// until its exec.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
     }
 }
 

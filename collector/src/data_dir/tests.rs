@@ -14,6 +14,17 @@ fn one_at_a_time() {
     DataDir::open(&root).expect("free again");
 }
 
+/// Check that it is free as soon as it is closed, even while a process that is being started, here stood
+/// in for by a second descriptor of the same open file, still shares the lock.
+#[test]
+fn a_fork_does_not_keep_it_locked() {
+    let dir = TempDir::new().expect("dir");
+    let first = DataDir::open(dir.path()).expect("made");
+    let _forked = first.lock.try_clone().expect("cloned");
+    drop(first);
+    DataDir::open(dir.path()).expect("free again");
+}
+
 /// Check that temporary files of a run that died are removed, and nothing else: uploads go on.
 #[test]
 fn scratch_is_emptied() {
