@@ -22,6 +22,9 @@ pub struct Config {
     pub max_agents: usize,
     /// Memory for batches that are received and not yet durable, bytes: past it agents wait.
     pub queue_bytes: usize,
+    /// How often agents whose batches wait are told that they are not forgotten; less than agents wait for an
+    /// answer.
+    pub busy_interval: Duration,
     /// How long the first batch of a group waits for others to share its files and transaction with, at most.
     pub commit_delay: Duration,
     /// Rows of batches at which a group is full.
@@ -114,6 +117,7 @@ impl Default for Config {
             limits: Limits::default(),
             max_agents: 4096,
             queue_bytes: 64 << 20,
+            busy_interval: Duration::from_secs(15),
             commit_delay: Duration::from_secs(1),
             // Some 30 MB of batches, and not more than thrice as much of what they become.
             commit_rows: 2_000_000,

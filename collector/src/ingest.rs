@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! stream (per agent) → validate (cpu pool) → group commit (one task) → Ack
-//!        bounded by bytes ─────────────────────────┘            └→ WantObjects
+//!        bounded by bytes ─────────────────────────┘            ├→ WantObjects
+//!                                                                └→ Busy, while there is no answer
 //! ```
 //!
 //! In: the requests of `IngestService.Push`. Out: durable batches, and one answer each. Memory for
@@ -12,6 +13,7 @@
 
 mod agents;
 mod answers;
+mod batch;
 mod commit;
 mod examine;
 mod receiving;

@@ -85,8 +85,8 @@ struct Call {
     load: Option<(BatchId, JoinHandle<Result<v1::SealedBatch, ReadError>>)>,
     /// The newest format of batches that the collector has said that it takes.
     batch_format: u32,
-    /// When the collector last answered a batch.
-    last_answer: Option<std::time::Instant>,
+    /// When the collector last answered a batch, or said that it is busy with some.
+    last_sign: Option<std::time::Instant>,
     /// When it is to be replaced by a new one, as soon as nothing is unanswered.
     renew_at: std::time::Instant,
 }
@@ -211,7 +211,7 @@ impl Client {
             responses: response.into_inner(),
             load: None,
             batch_format: OLDEST_FORMAT,
-            last_answer: None,
+            last_sign: None,
             renew_at: now() + age,
         })
     }
@@ -310,6 +310,7 @@ impl Client {
                 self.offers.set_taken(welcome.takes_offers);
                 call.batch_format = welcome.batch_format.max(OLDEST_FORMAT);
             }
+            Some(Message::Busy(_)) => call.last_sign = Some(now()),
             // Of a newer collector: what this agent does not know it cannot be asked for.
             None => {}
         }
@@ -327,17 +328,17 @@ impl Client {
         if let Some(id) = id
             && let Answer::Expected(_) = self.shared.answered(id, accepted)
         {
-            call.last_answer = Some(now());
+            call.last_sign = Some(now());
             return Some(id);
         }
         add(&self.shared.counters.answers_unexpected, 1);
         None
     }
 
-    /// When the collector must have answered the next batch.
+    /// When the collector must have answered the next batch, or have said that it is busy.
     fn answer_due(&self, call: &Call) -> Option<std::time::Instant> {
         let since = self.shared.waiting_since()?;
-        let since = call.last_answer.map_or(since, |answer| answer.max(since));
+        let since = call.last_sign.map_or(since, |sign| sign.max(since));
         Some(since + self.config.tuning.ack_timeout)
     }
 

@@ -279,6 +279,28 @@ async fn a_collector_that_never_answers_is_given_up_and_asked_again() {
     assert_eq!(collector.stored_samples(), 7);
 }
 
+/// Check that a collector that is slow and says so keeps its stream for many times as long as one that says
+/// nothing, and is sent nothing twice.
+#[tokio::test]
+async fn a_busy_collector_is_waited_for() {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let collector = Collector::start();
+    collector.plan([Plan::Hold, Plan::Hold]);
+    let quick = |config: &mut DeliveryConfig| config.tuning.ack_timeout = PATIENCE;
+    let mut agent = Agent::start_with(TempDir::new().unwrap(), collector.address, quick);
+    agent.submit(3, 100);
+    agent.submit(4, 100);
+    eventually("both are there", || (collector.held() == 2).then_some(())).await;
+    for _ in 0..40 {
+        tokio::time::sleep(PATIENCE / 10).await;
+        collector.busy();
+    }
+    collector.answer_held();
+    agent.until_delivered(7).await;
+    let status = agent.handle.status();
+    assert_eq!((status.connection_faults_total, status.batches_sent_total), (0, 2));
+}
+
 #[tokio::test]
 async fn a_rejected_batch_is_dropped_with_its_reason_and_not_resent() {
     let collector = Collector::start();

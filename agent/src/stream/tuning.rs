@@ -17,7 +17,8 @@ pub struct Tuning {
     pub in_flight_bytes: u64,
     /// Longest wait for the connection, and for the answer to the call.
     pub connect_timeout: Duration,
-    /// Longest wait for the answer to a batch, after which the stream is given up.
+    /// Longest wait for the answer to a batch, or for the collector to say that it is busy with some, after
+    /// which the stream is given up.
     pub ack_timeout: Duration,
     /// HTTP/2 ping interval, which is also how long a peer may take to answer one.
     pub keepalive: Duration,

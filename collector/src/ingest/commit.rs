@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use fleetprof_store::{Appended, NewBatch, ProfileStore, StoreError};
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -46,6 +46,8 @@ pub struct Committer {
 #[derive(Debug)]
 struct Pending {
     batch: NewBatch,
+    /// What it takes, until it is durable or was refused.
+    memory: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<Appended, Arc<StoreError>>>,
 }
 
@@ -107,13 +109,18 @@ impl Committer {
         (Self { queue }, tokio::spawn(run(store, limits, metrics, pending)))
     }
 
-    /// Answers when the batch is durable.
+    /// Answers when the batch is durable. `memory` is given back then, also when the caller has gone away.
     ///
     /// # Errors
     /// When it is not; it may be sent again.
-    pub async fn commit(&self, batch: NewBatch) -> Result<Appended, CommitError> {
+    pub async fn commit(
+        &self,
+        batch: NewBatch,
+        memory: OwnedSemaphorePermit,
+    ) -> Result<Appended, CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Pending { batch, reply }).await.map_err(|_| CommitError::Closed)?;
+        let pending = Pending { batch, memory, reply };
+        self.queue.send(pending).await.map_err(|_| CommitError::Closed)?;
         answer.await.map_err(|_| CommitError::Closed)?.map_err(CommitError::Store)
     }
 }
@@ -135,12 +142,16 @@ async fn run(
     let mut wait = limits.delay / 4;
     while let Some(first) = pending.recv().await {
         let group = gather(first, wait, limits.rows, &mut pending).await;
-        let (batches, replies): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|pending| (pending.batch, pending.reply)).unzip();
+        let (batches, waiting): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|Pending { batch, memory, reply }| (batch, (memory, reply)))
+            .unzip();
+        let (memory, replies): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
         metrics.commit_batches.observe(batches.len() as f64);
         let sizes: Vec<_> = batches.iter().map(Size::of).collect();
         let started = Instant::now();
         let result = store.keep(batches).await;
+        drop(memory);
         let took = started.elapsed();
         metrics.commit_seconds.observe(took.as_secs_f64());
         wait = (took * WORTH_WAITING).clamp(limits.delay / 4, limits.delay);

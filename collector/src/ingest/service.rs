@@ -1,6 +1,6 @@
 //! `IngestService`: accepts streams and starts a session for each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fleetprof_proto::{
     batch::Limits,
@@ -29,6 +29,7 @@ pub struct Ingest {
     pub(super) memory: Arc<Semaphore>,
     /// The most permits that `memory` gives.
     pub(super) memory_bytes: u32,
+    pub(super) busy_interval: Duration,
     tracker: TaskTracker,
     /// For batches that are refused.
     pub(super) log: Arc<LogLimit>,
@@ -65,6 +66,7 @@ impl Ingest {
             streams: Arc::new(Semaphore::new(config.max_agents.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(bytes as usize)),
             memory_bytes: bytes,
+            busy_interval: config.busy_interval,
             tracker,
             log: Arc::default(),
         }

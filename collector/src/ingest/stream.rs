@@ -2,7 +2,8 @@
 //!
 //! Several batches are on their way at a time; each is answered once, when it is durable or refused.
 //! A fault of one batch is a Reject and the stream lives on; a fault of the storage ends the stream,
-//! and the agent sends what was not answered again.
+//! and the agent sends what was not answered again. A collector that has more to do than it can lets agents
+//! wait, and says so: that they sent again what it has already would only add to it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,17 +11,16 @@ use fleetprof_proto::{
     batch::FORMAT,
     ids::{InstanceId, ObjectId},
     v1::{
-        Ack, Hello, ObjectOffer, OfferObjects, PushRequest, PushResponse, Reject, SealedBatch,
+        Busy, Hello, ObjectOffer, OfferObjects, PushRequest, PushResponse, SealedBatch,
         WantObjects, Welcome, push_request::Message as RequestMessage,
         push_response::Message as ResponseMessage,
     },
 };
-use fleetprof_store::Appended;
 use fleetprof_symbolizer::identity::SymbolLevel;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 use tonic::{Code, Status, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
@@ -28,8 +28,8 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 use super::{
     agents::Connection,
     answers::Answers,
-    commit::CommitError,
-    examine::{self, Examined, Sender},
+    batch::{Answer, process, stopping},
+    examine::{self, Sender},
     receiving::Received,
     service::Ingest,
 };
@@ -49,6 +49,8 @@ pub(super) struct Session {
     /// `None`: nothing bounds it.
     received: Option<Received>,
     answers: Answers,
+    /// One permit, which a batch has while it waits for memory: until then, the next is not read.
+    turn: Arc<Semaphore>,
 }
 
 /// A session whose agent is known.
@@ -58,22 +60,28 @@ struct Greeted {
     asker: Arc<Asker>,
 }
 
-/// The answer to one batch.
-struct Answer {
-    response: PushResponse,
-    /// What it hit and where the host has it, hottest first; empty when it was not stored now.
-    objects: Vec<(ObjectId, String)>,
+/// What a session has begun and waits for.
+struct Work {
+    tasks: JoinSet<Result<Answer, Status>>,
+    grants: watch::Receiver<()>,
+    /// When to say that it is busy, if nothing was answered until then.
+    busy: Interval,
 }
 
 /// What a session does next.
 enum Next {
-    Batch(SealedBatch),
+    /// With the stream's turn to wait for memory.
+    Batch(SealedBatch, OwnedSemaphorePermit),
     Offers(OfferObjects),
     Answered(Result<Answer, Status>),
+    /// Batches wait, and their agent should know that they are not forgotten.
+    Busy,
     /// There may be more to ask for.
     Granted,
     /// The client has no more to say.
     End,
+    /// Nor does it read answers.
+    Gone,
     /// The collector stops.
     Stop,
     Fail(Status),
@@ -89,7 +97,7 @@ impl Session {
         answers: mpsc::Sender<Result<PushResponse, Status>>,
     ) -> Self {
         let answers = Answers::new(answers, ingest.parts.stop.clone());
-        Self { ingest, requests, received, answers }
+        Self { ingest, requests, received, answers, turn: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) async fn run(mut self) {
@@ -119,11 +127,8 @@ impl Session {
         };
         async {
             info!(version = greeted.sender.version, "agent connected");
-            let welcome = Some(ResponseMessage::Welcome(Welcome {
-                takes_offers: true,
-                batch_format: FORMAT,
-            }));
-            self.answers.send(Ok(PushResponse { message: welcome })).await?;
+            let welcome = Welcome { takes_offers: true, batch_format: FORMAT };
+            self.say(ResponseMessage::Welcome(welcome)).await?;
             let result = self.batches(&greeted).await;
             match &result {
                 Ok(()) => info!("agent disconnected"),
@@ -152,62 +157,66 @@ impl Session {
     }
 
     async fn batches(&mut self, greeted: &Greeted) -> Result<(), Status> {
-        let mut tasks = JoinSet::new();
-        let mut grants = greeted.asker.grants();
+        let every = self.ingest.busy_interval;
+        let mut busy = interval_at(Instant::now() + every, every);
+        busy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = Work { tasks: JoinSet::new(), grants: greeted.asker.grants(), busy };
         let end = loop {
-            match self.next(&mut tasks, &mut grants).await {
-                Next::Batch(sealed) => {
+            match self.next(&mut work).await {
+                Next::Batch(sealed, turn) => {
                     greeted.connection.seen();
-                    let Some(permit) = self.reserve(&sealed).await else { break Ok(true) };
-                    let work = process(self.ingest.clone(), greeted.sender.clone(), sealed, permit);
-                    tasks.spawn(work.in_current_span());
+                    if work.tasks.is_empty() {
+                        work.busy.reset();
+                    }
+                    let batch = process(self.ingest.clone(), greeted.sender.clone(), sealed, turn);
+                    work.tasks.spawn(batch.in_current_span());
                 }
                 Next::Offers(offers) => self.offered(offers, &greeted.asker).await?,
                 Next::Answered(answer) => match answer {
-                    Ok(answer) => self.answer(answer, greeted).await?,
+                    Ok(answer) => {
+                        work.busy.reset();
+                        self.answer(answer, greeted).await?;
+                    }
                     Err(status) => break Err(status),
                 },
+                Next::Busy => self.say(ResponseMessage::Busy(Busy {})).await?,
                 Next::Granted => self.want(&greeted.asker.ask_again()).await?,
-                Next::End => break Ok(false),
-                Next::Stop => break Ok(true),
+                Next::End => break Ok(()),
+                // What is on its way is given up: nobody can be told, and the agent sends it again.
+                Next::Gone if work.tasks.is_empty() => return Ok(()),
+                Next::Gone => {
+                    return Err(Status::cancelled("the client left before it was answered"));
+                }
+                Next::Stop => break Err(stopping()),
                 Next::Fail(status) => break Err(status),
             }
         };
-        // What is on its way is finished and answered, however the stream ends.
+        // What is on its way is finished and answered.
         let mut failure = None;
-        while let Some(done) = tasks.join_next().await {
+        while let Some(done) = work.tasks.join_next().await {
             match flatten(done) {
                 Ok(answer) => self.answer(answer, greeted).await?,
                 Err(status) => failure = Some(status),
             }
         }
-        match (end, failure) {
-            (Err(status), _) | (Ok(_), Some(status)) => Err(status),
-            (Ok(false), None) => Ok(()),
-            (Ok(true), None) => {
-                Err(Status::unavailable("the collector is shutting down; connect again"))
-            }
-        }
+        failure.map_or(end, Err)
     }
 
-    async fn next(
-        &mut self,
-        tasks: &mut JoinSet<Result<Answer, Status>>,
-        grants: &mut watch::Receiver<()>,
-    ) -> Next {
+    async fn next(&mut self, work: &mut Work) -> Next {
+        let Work { tasks, grants, busy } = work;
         tokio::select! {
             biased;
             Some(done) = tasks.join_next() => Next::Answered(flatten(done)),
             () = self.ingest.parts.stop.cancelled() => Next::Stop,
-            // Without the answers' reader nothing can be acknowledged any more.
-            () = self.answers.closed() => Next::End,
+            () = self.answers.closed() => Next::Gone,
             () = granted(grants) => Next::Granted,
-            request = receive(&mut self.requests, self.received.as_ref()),
+            _ = busy.tick(), if !tasks.is_empty() => Next::Busy,
+            request = receive_in_turn(&self.turn, &mut self.requests, self.received.as_ref()),
                 if tasks.len() < IN_FLIGHT => match request {
-                Ok(None) => Next::End,
+                Ok((_, None)) => Next::End,
                 Err(status) => Next::Fail(status),
-                Ok(Some(request)) => match request.message {
-                    Some(RequestMessage::Batch(sealed)) => Next::Batch(sealed),
+                Ok((turn, Some(request))) => match request.message {
+                    Some(RequestMessage::Batch(sealed)) => Next::Batch(sealed, turn),
                     Some(RequestMessage::OfferObjects(offers)) => Next::Offers(offers),
                     Some(RequestMessage::Hello(_)) => {
                         Next::Fail(Status::invalid_argument("a second Hello on one stream"))
@@ -218,19 +227,6 @@ impl Session {
                     )),
                 },
             },
-        }
-    }
-
-    /// Waits until there is memory for a batch, opened and as it came; `None` when the collector stops.
-    async fn reserve(&self, sealed: &SealedBatch) -> Option<OwnedSemaphorePermit> {
-        // Numbers are shorter there than in memory.
-        let opened = sealed.raw_size.saturating_mul(2);
-        let bytes = opened.saturating_add(sealed.payload.len() as u64);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let bytes = bytes.min(self.ingest.memory_bytes);
-        tokio::select! {
-            permit = self.ingest.memory.clone().acquire_many_owned(bytes) => permit.ok(),
-            () = self.ingest.parts.stop.cancelled() => None,
         }
     }
 
@@ -262,8 +258,11 @@ impl Session {
         debug!(objects = wanted.len(), "asking for objects");
         self.ingest.parts.metrics.objects_asked.inc_by(wanted.len() as u64);
         let objects = wanted.iter().map(Into::into).collect();
-        let message = Some(ResponseMessage::WantObjects(WantObjects { objects }));
-        self.answers.send(Ok(PushResponse { message })).await
+        self.say(ResponseMessage::WantObjects(WantObjects { objects })).await
+    }
+
+    async fn say(&self, message: ResponseMessage) -> Result<(), Status> {
+        self.answers.send(Ok(PushResponse { message: Some(message) })).await
     }
 }
 
@@ -280,6 +279,17 @@ fn offer(offer: &ObjectOffer) -> Option<(ObjectId, SymbolLevel)> {
     Some((id, SymbolLevel::of_wire(offer.level())?))
 }
 
+/// The next request, once no batch of the stream waits for memory.
+async fn receive_in_turn(
+    turn: &Arc<Semaphore>,
+    requests: &mut Streaming<PushRequest>,
+    received: Option<&Received>,
+) -> Result<(OwnedSemaphorePermit, Option<PushRequest>), Status> {
+    let turn = Arc::clone(turn).acquire_owned().await;
+    let turn = turn.map_err(|error| Status::internal(error.to_string()))?;
+    Ok((turn, receive(requests, received).await?))
+}
+
 /// The next request, whose bytes are the session's from then on.
 async fn receive(
     requests: &mut Streaming<PushRequest>,
@@ -290,55 +300,6 @@ async fn receive(
         received.is_whole();
     }
     request
-}
-
-/// Takes one batch from its bytes to its answer. `permit` is for the memory it takes on the way.
-async fn process(
-    ingest: Ingest,
-    sender: Arc<Sender>,
-    sealed: SealedBatch,
-    permit: OwnedSemaphorePermit,
-) -> Result<Answer, Status> {
-    let (instance, sequence) = (sealed.instance.clone(), sealed.sequence);
-    let parts = &ingest.parts;
-    let ack = |duplicate| {
-        let ack = Ack { instance: instance.clone(), sequence, duplicate };
-        PushResponse { message: Some(ResponseMessage::Ack(ack)) }
-    };
-    let limits = parts.limits;
-    let examine = move || examine::examine(&sealed, limits, &sender);
-    let examined = parts.pool.run(examine).await;
-    let Examined { batch, objects } = match examined.map_err(|e| Status::internal(e.to_string()))? {
-        Ok(examined) => examined,
-        Err(refused) => {
-            let reason = refused.reason();
-            parts.metrics.rejected.get_or_create(&ReasonLabel { reason }).inc();
-            if let Some(silent) = ingest.log.allow() {
-                warn!(sequence, %refused, silent, "batch refused");
-            }
-            let reject = Reject { instance, sequence, reason: refused.to_string() };
-            let message = Some(ResponseMessage::Reject(reject));
-            return Ok(Answer { response: PushResponse { message }, objects: Vec::new() });
-        }
-    };
-    let appended = parts.committer.commit(batch).await.map_err(|error| commit_status(&error))?;
-    drop(permit);
-    match appended {
-        Appended::Stored => Ok(Answer { response: ack(false), objects }),
-        Appended::Duplicate => Ok(Answer { response: ack(true), objects: Vec::new() }),
-    }
-}
-
-fn commit_status(error: &CommitError) -> Status {
-    match error {
-        CommitError::Store(store) if store.is_full() => {
-            Status::resource_exhausted(format!("the collector cannot store: {store}"))
-        }
-        CommitError::Store(store) => {
-            Status::unavailable(format!("the collector cannot store: {store}"))
-        }
-        CommitError::Closed => Status::unavailable(error.to_string()),
-    }
 }
 
 fn flatten(done: Result<Result<Answer, Status>, tokio::task::JoinError>) -> Result<Answer, Status> {

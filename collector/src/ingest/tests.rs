@@ -12,7 +12,7 @@ use fleetprof_proto::{
 };
 
 use fleetprof_store::{Appended, NewBatch, StoreError};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     commit::Keep,
@@ -138,13 +138,18 @@ fn new_batch() -> NewBatch {
     examine(&sealed, Limits::default(), &sender()).expect("in order").batch
 }
 
+fn memory() -> OwnedSemaphorePermit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free")
+}
+
 const LIMITS: GroupLimits = GroupLimits { delay: Duration::from_millis(1), rows: 1 << 20 };
 
 /// The groups in which 20 batches are written, 19 of which come while the first one is.
 async fn groups_of_twenty(limits: GroupLimits) -> Vec<usize> {
     let store = Gated::new(false, false);
     let (committer, task) = Committer::start(store.clone(), limits, Metrics::default());
-    let mut commits: Vec<_> = (0..20).map(|_| Box::pin(committer.commit(new_batch()))).collect();
+    let mut commits: Vec<_> =
+        (0..20).map(|_| Box::pin(committer.commit(new_batch(), memory()))).collect();
     for (number, commit) in commits.iter_mut().enumerate() {
         // One poll hands the batch over; nobody is answered before the store has it.
         let answered = poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
@@ -177,7 +182,10 @@ async fn batches_share_commits() {
 async fn failures_reach_the_whole_group() {
     let store = Gated::new(true, true);
     let (committer, _) = Committer::start(store, LIMITS, Metrics::default());
-    let (a, b) = tokio::join!(committer.commit(new_batch()), committer.commit(new_batch()));
+    let (a, b) = tokio::join!(
+        committer.commit(new_batch(), memory()),
+        committer.commit(new_batch(), memory())
+    );
     for result in [a, b] {
         let error = result.expect_err("fails");
         assert!(

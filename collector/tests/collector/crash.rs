@@ -118,7 +118,7 @@ async fn acknowledged_batches_survive_sigkill() {
                 match answer.message.expect("known") {
                     Answer::Ack(ack) => assert!(acked.insert(ack.sequence), "acknowledged once"),
                     Answer::Reject(reject) => panic!("{reject:?}"),
-                    Answer::WantObjects(_) | Answer::Welcome(_) => {}
+                    Answer::WantObjects(_) | Answer::Welcome(_) | Answer::Busy(_) => {}
                 }
             }
         }

@@ -127,7 +127,7 @@ impl Fleet {
                 Err(_) => return true,
                 Ok(Ok(Some(answer))) => match answer.message.expect("known") {
                     Answer::WantObjects(wanted) => self.upload(url, &wanted.objects).await,
-                    Answer::Ack(_) | Answer::Welcome(_) => {}
+                    Answer::Ack(_) | Answer::Welcome(_) | Answer::Busy(_) => {}
                     Answer::Reject(reject) => panic!("{reject:?}"),
                 },
                 Ok(Ok(None) | Err(_)) => return false,

@@ -1,5 +1,6 @@
 //! Whole collectors, over real connections: in this process, or in one that can be killed.
 
+mod busy;
 mod commands;
 mod companions;
 mod crash;

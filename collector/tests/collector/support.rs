@@ -149,7 +149,7 @@ impl Agent {
                 Answer::Ack(ack) => return Ok(Some(Ok(ack))),
                 Answer::Reject(reject) => return Ok(Some(Err(reject))),
                 Answer::WantObjects(wanted) => wants.extend(wanted.objects),
-                Answer::Welcome(_) => {}
+                Answer::Welcome(_) | Answer::Busy(_) => {}
             }
         }
     }

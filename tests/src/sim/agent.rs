@@ -73,7 +73,7 @@ enum End {
 struct Call {
     requests: mpsc::Sender<PushRequest>,
     answers: Streaming<PushResponse>,
-    /// When the collector last said something about a batch, or began to owe an answer.
+    /// When the collector last said something about batches, or began to owe an answer.
     since: Instant,
 }
 
@@ -270,6 +270,10 @@ impl Agent {
             Some(push_response::Message::Reject(reject)) => (&reject.instance, reject.sequence),
             Some(push_response::Message::WantObjects(want)) => {
                 return add(&tally.wanted_objects, want.objects.len() as u64);
+            }
+            Some(push_response::Message::Busy(_)) => {
+                call.since = Instant::now();
+                return;
             }
             Some(push_response::Message::Welcome(_)) | None => return,
         };

@@ -148,6 +148,14 @@ impl Collector {
         }
     }
 
+    /// Says that it is busy on the stream that is open.
+    pub(super) fn busy(&self) {
+        let message = Some(push_response::Message::Busy(v1::Busy {}));
+        let stream = self.look(|books| books.stream.clone());
+        let _stream_may_be_gone =
+            stream.map(|stream| stream.send(Ok(v1::PushResponse { message })));
+    }
+
     pub(super) fn want(&self, objects: &[ObjectId]) {
         let objects = objects.iter().map(Into::into).collect();
         let want = push_response::Message::WantObjects(v1::WantObjects { objects });

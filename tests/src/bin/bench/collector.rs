@@ -114,7 +114,11 @@ async fn deliver(port: u16, agent: u32, batches: &[SealedBatch]) -> u64 {
         match answer.message {
             Some(push_response::Message::Ack(_)) => acknowledged += 1,
             Some(push_response::Message::Reject(reject)) => panic!("rejected: {}", reject.reason),
-            Some(push_response::Message::WantObjects(_) | push_response::Message::Welcome(_))
+            Some(
+                push_response::Message::WantObjects(_)
+                | push_response::Message::Welcome(_)
+                | push_response::Message::Busy(_),
+            )
             | None => continue,
         }
         if let Some(sequence) = next.next() {
