@@ -184,7 +184,7 @@ impl Catalog {
     }
 
     /// Retires live files of a level all of whose data are from before `before`, and, unless the level is
-    /// the last, in the next level, too; gives their number.
+    /// the last or they are damaged, in the next level, too; gives their number.
     ///
     /// # Errors
     /// When the database fails, or the list of services is longer than 29,997.

@@ -242,9 +242,10 @@ pub(super) fn expire(
         let statement = Statement::new("UPDATE files SET retired = ").bind(now);
         let statement = statement.push(" WHERE retired IS NULL AND level = ").bind(level.number());
         let mut statement = statement.push(" AND range_end <= ").bind(before);
-        // What the next level does not have yet is still to be merged into it, however late it came.
+        // What the next level does not have yet is still to be merged into it, however late it came; what is
+        // damaged never will be.
         if level != Level::Daily {
-            statement = statement.push(" AND rolled = 1");
+            statement = statement.push(" AND (rolled = 1 OR damaged IS NOT NULL)");
         }
         match which {
             Expire::Service(service) => statement.push(" AND service = ").bind(service.to_owned()),

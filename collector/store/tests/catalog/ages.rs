@@ -9,6 +9,7 @@ use crate::fixture::{Place, SECOND, T0, file, ids, live, on_both};
 
 on_both!(
     files_expire_by_service_and_age,
+    damaged_files_expire_unmerged,
     retired_files_are_forgotten_when_told,
     too_many_bytes_cost_detail_first,
     a_lease_has_one_holder_until_it_ends,
@@ -39,6 +40,24 @@ async fn files_expire_by_service_and_age(place: Place) {
     assert_eq!(expire(Level::Fine, Expire::Service("a"), i64::MAX).await, 0);
     assert_eq!(expire(Level::Hourly, Expire::Service("a"), i64::MAX).await, 0);
     assert_eq!(expire(Level::Fine, Expire::Except(&["a"]), i64::MAX).await, 1);
+}
+
+/// Check that a damaged file, which is never merged, does not stay for ever, and takes no other with it.
+async fn damaged_files_expire_unmerged(place: Place) {
+    let catalog = place.open().await;
+    for level in Level::ALL {
+        let files = [file(level, T0, &["a"]), file(level, T0, &["a"])];
+        catalog.commit(&files, &[], T0).await.expect("commits");
+        assert!(catalog.quarantine(files[0].id, "is gone").await.expect("answers"));
+        let expire = async |before| {
+            catalog.expire(level, Expire::Except(&[]), before, T0 + DAY).await.expect("expires")
+        };
+        let end = T0 + SECOND;
+        assert_eq!(expire(end - 1).await, 0, "has data later");
+        let whole_too = u64::from(level == Level::Daily);
+        assert_eq!(expire(end).await, 1 + whole_too);
+        assert_eq!(live(&catalog, level).await.len() as u64, 1 - whole_too);
+    }
 }
 
 async fn retired_files_are_forgotten_when_told(place: Place) {
