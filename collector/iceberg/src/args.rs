@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -60,6 +60,15 @@ pub struct Args {
     /// Time between the starts of two rounds.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     pub every: Duration,
+
+    /// Address of /metrics and /healthz, such as 127.0.0.1:7173; without it nothing listens.
+    #[arg(
+        long,
+        env = "FLEETPROF_ICEBERG_METRICS_LISTEN",
+        value_name = "ADDRESS",
+        conflicts_with = "once"
+    )]
+    pub metrics_listen: Option<SocketAddr>,
 
     /// How to write the log to stderr.
     #[arg(long, env = "FLEETPROF_ICEBERG_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

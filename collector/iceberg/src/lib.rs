@@ -17,6 +17,7 @@ mod columns;
 mod commit;
 mod error;
 mod manifests;
+mod metrics;
 mod place;
 mod publish;
 mod tables;
@@ -24,6 +25,7 @@ mod versions;
 
 pub use clean::Keep;
 pub use error::PublishError;
+pub use metrics::{ListenError, Metrics, MetricsServer};
 pub use place::{Place, Root};
 pub use publish::{Publisher, Round};
 pub use tables::{Change, TableName};

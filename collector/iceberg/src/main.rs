@@ -9,12 +9,12 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use fleetprof_iceberg::{
-    Change, Keep, Place, PublishError, Publisher, Root, Round, TableName,
+    Change, Keep, Metrics, Place, PublishError, Publisher, Root, Round, TableName,
     args::{Args, LogFormat},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
@@ -73,11 +73,19 @@ async fn serve(publisher: &mut Publisher, args: &Args) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
     let mut rounds = interval(args.every.max(std::time::Duration::from_secs(1)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let metrics = Metrics::new(args.every);
+    let _server = match args.metrics_listen {
+        Some(address) => Some(metrics.clone().serve(address).await?),
+        None => None,
+    };
     info!(every = %humantime::format_duration(args.every), "publishing");
     loop {
         let round = async {
             rounds.tick().await;
-            publisher.round().await
+            let started = Instant::now();
+            let round = publisher.round().await;
+            metrics.round(&round, started.elapsed());
+            round
         };
         // A round that is dropped is one that was killed: the next one, of whomever, makes up for it.
         let round = tokio::select! {

@@ -3,6 +3,8 @@
 use std::{fs, process::Command, time::Duration};
 
 use fleetprof_tests::{
+    http, machine,
+    metrics::Metrics,
     process::{self, Running},
     wait,
 };
@@ -22,6 +24,8 @@ async fn it_runs_until_it_is_told_to_end() {
     let store = place.store().await;
     let mut command = command();
     command.arg("--data-dir").arg(place.path()).args(["--every", "1s"]);
+    let port = machine::free_port();
+    command.args(["--metrics-listen", &format!("127.0.0.1:{port}")]);
     let log = place.path().join("log");
     let mut running = Running::start("fleetprof-iceberg", &mut command, &log);
     let hint = place.profiles().join("iceberg/daily_samples/metadata/version-hint.text");
@@ -33,6 +37,13 @@ async fn it_runs_until_it_is_told_to_end() {
         let total = &snapshots.last()?["summary"]["total-data-files"];
         (total == "2").then_some(())
     });
+    wait::until("the round is counted", PATIENCE, || {
+        let metrics = Metrics::parse(&http::get(port, "/metrics").ok()?.text());
+        let of = |name| metrics.with_label(name, "table", "fine_samples");
+        let names = ["fleetprof_iceberg_table_files", "fleetprof_iceberg_files_added_total"];
+        (names.map(of) == [Some(2.0), Some(2.0)]).then_some(())
+    });
+    assert_eq!(http::status(port, "/healthz"), Some(200));
     assert!(running.terminate(PATIENCE).success(), "{}", fs::read_to_string(&log).expect("a log"));
 }
 
