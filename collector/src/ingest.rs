@@ -22,7 +22,7 @@ mod stream;
 
 pub use agents::{AgentRecord, Agents};
 pub use commit::{CommitError, Committer, GroupLimits};
-pub use receiving::Bounded;
+pub use receiving::{Bounded, ReceiveLimits};
 pub use service::{Ingest, IngestParts};
 
 #[cfg(test)]

@@ -360,9 +360,8 @@ fn add_services(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let (batch, chunk) = (ingest.max_message_bytes(), objects.max_message_bytes());
-    let receiving = ingest.max_receiving_bytes();
-    let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(batch);
+    let (receiving, chunk) = (ingest.receive_limits(), objects.max_message_bytes());
+    let ingest = IngestServiceServer::new(ingest);
     Ok(grpc
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

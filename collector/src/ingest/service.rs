@@ -11,7 +11,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{agents::Agents, commit::Committer, receiving::Received, stream::Session};
+use super::{
+    agents::Agents,
+    commit::Committer,
+    receiving::{Messages, ReceiveLimits},
+    stream::Session,
+};
 use crate::{
     config::Config, cpu_pool::CpuPool, log_limit::LogLimit, metrics::Metrics, objects::Wants,
 };
@@ -72,15 +77,14 @@ impl Ingest {
         }
     }
 
-    /// The most bytes of messages that are received at a time: one of them at least.
-    pub fn max_receiving_bytes(&self) -> usize {
-        (self.memory_bytes as usize).max(self.max_message_bytes().saturating_add(1 << 20))
-    }
-
-    /// The largest message that is read at all. Twice the largest batch, so that one that is somewhat
-    /// too large is answered with a Reject and its agent goes on with the next.
-    pub fn max_message_bytes(&self) -> usize {
-        self.parts.limits.max_payload_bytes.saturating_mul(2).saturating_add(1 << 20)
+    /// How much is received at a time: of all, one message at least. The largest one that is read at all is
+    /// twice the largest batch, so that one that is somewhat too large is answered with a Reject and its
+    /// agent goes on with the next.
+    pub fn receive_limits(&self) -> ReceiveLimits {
+        let message_bytes =
+            self.parts.limits.max_payload_bytes.saturating_mul(2).saturating_add(1 << 20);
+        let all_bytes = (self.memory_bytes as usize).max(message_bytes.saturating_add(1 << 20));
+        ReceiveLimits { all_bytes, message_bytes }
     }
 }
 
@@ -101,8 +105,10 @@ impl IngestService for Ingest {
             ));
         };
         let (answers, receiver) = mpsc::channel(ANSWERS);
-        let received = request.extensions().get::<Received>().cloned();
-        let session = Session::new(self.clone(), request.into_inner(), received, answers);
+        let Some(requests) = Messages::of(request.extensions()) else {
+            return Err(Status::internal("the requests do not come through `Bounded`"));
+        };
+        let session = Session::new(self.clone(), requests, answers);
         self.tracker.spawn(async move {
             session.run().await;
             drop(permit);

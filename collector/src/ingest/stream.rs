@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
     answers::Answers,
     batch::{Answer, process, stopping},
     examine::{self, Sender},
-    receiving::Received,
+    receiving::Messages,
     service::Ingest,
 };
 use crate::{metrics::ReasonLabel, objects::Asker};
@@ -45,9 +45,7 @@ const IN_FLIGHT: usize = 8;
 /// A stream that is being served.
 pub(super) struct Session {
     ingest: Ingest,
-    requests: Streaming<PushRequest>,
-    /// `None`: nothing bounds it.
-    received: Option<Received>,
+    requests: Messages,
     answers: Answers,
     /// One permit, which a batch has while it waits for memory: until then, the next is not read.
     turn: Arc<Semaphore>,
@@ -92,12 +90,11 @@ enum Next {
 impl Session {
     pub(super) fn new(
         ingest: Ingest,
-        requests: Streaming<PushRequest>,
-        received: Option<Received>,
+        requests: Messages,
         answers: mpsc::Sender<Result<PushResponse, Status>>,
     ) -> Self {
         let answers = Answers::new(answers, ingest.parts.stop.clone());
-        Self { ingest, requests, received, answers, turn: Arc::new(Semaphore::new(1)) }
+        Self { ingest, requests, answers, turn: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) async fn run(mut self) {
@@ -143,9 +140,8 @@ impl Session {
     }
 
     async fn hello(&mut self) -> Result<Hello, Status> {
-        let first = timeout(HELLO_TIMEOUT, receive(&mut self.requests, self.received.as_ref()))
-            .await
-            .map_err(|_| {
+        let first =
+            timeout(HELLO_TIMEOUT, self.requests.next::<PushRequest>()).await.map_err(|_| {
                 Status::invalid_argument("no Hello within 10 s: the first request must be a Hello")
             })??;
         match first.and_then(|request| request.message) {
@@ -211,7 +207,7 @@ impl Session {
             () = self.answers.closed() => Next::Gone,
             () = granted(grants) => Next::Granted,
             _ = busy.tick(), if !tasks.is_empty() => Next::Busy,
-            request = receive_in_turn(&self.turn, &mut self.requests, self.received.as_ref()),
+            request = receive(&self.turn, &mut self.requests),
                 if tasks.len() < IN_FLIGHT => match request {
                 Ok((_, None)) => Next::End,
                 Err(status) => Next::Fail(status),
@@ -230,7 +226,7 @@ impl Session {
         }
     }
 
-    async fn answer(&self, answer: Answer, greeted: &Greeted) -> Result<(), Status> {
+    async fn answer(&mut self, answer: Answer, greeted: &Greeted) -> Result<(), Status> {
         self.answers.send(Ok(answer.response)).await?;
         let ids: Vec<ObjectId> = answer.objects.iter().map(|(id, _)| id.clone()).collect();
         let wanted = greeted.asker.ask(&ids);
@@ -243,7 +239,7 @@ impl Session {
     }
 
     /// Asks for what is better than what is there. An id that is not one is another version's.
-    async fn offered(&self, offers: OfferObjects, asker: &Arc<Asker>) -> Result<(), Status> {
+    async fn offered(&mut self, offers: OfferObjects, asker: &Arc<Asker>) -> Result<(), Status> {
         let offers = offers.objects.iter().take(MAX_OFFERS);
         let offers: Vec<_> = offers.filter_map(offer).collect();
         let asker = asker.clone();
@@ -251,7 +247,7 @@ impl Session {
         self.want(&wanted.map_err(|error| Status::internal(error.to_string()))?).await
     }
 
-    async fn want(&self, wanted: &[ObjectId]) -> Result<(), Status> {
+    async fn want(&mut self, wanted: &[ObjectId]) -> Result<(), Status> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -261,7 +257,7 @@ impl Session {
         self.say(ResponseMessage::WantObjects(WantObjects { objects })).await
     }
 
-    async fn say(&self, message: ResponseMessage) -> Result<(), Status> {
+    async fn say(&mut self, message: ResponseMessage) -> Result<(), Status> {
         self.answers.send(Ok(PushResponse { message: Some(message) })).await
     }
 }
@@ -280,26 +276,13 @@ fn offer(offer: &ObjectOffer) -> Option<(ObjectId, SymbolLevel)> {
 }
 
 /// The next request, once no batch of the stream waits for memory.
-async fn receive_in_turn(
+async fn receive(
     turn: &Arc<Semaphore>,
-    requests: &mut Streaming<PushRequest>,
-    received: Option<&Received>,
+    requests: &mut Messages,
 ) -> Result<(OwnedSemaphorePermit, Option<PushRequest>), Status> {
     let turn = Arc::clone(turn).acquire_owned().await;
     let turn = turn.map_err(|error| Status::internal(error.to_string()))?;
-    Ok((turn, receive(requests, received).await?))
-}
-
-/// The next request, whose bytes are the session's from then on.
-async fn receive(
-    requests: &mut Streaming<PushRequest>,
-    received: Option<&Received>,
-) -> Result<Option<PushRequest>, Status> {
-    let request = requests.message().await;
-    if let Some(received) = received {
-        received.is_whole();
-    }
-    request
+    Ok((turn, requests.next().await?))
 }
 
 fn flatten(done: Result<Result<Answer, Status>, tokio::task::JoinError>) -> Result<Answer, Status> {
