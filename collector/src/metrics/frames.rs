@@ -29,8 +29,8 @@ struct FramesLabels {
 
 impl Frames {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Frames in the samples of a recent minute, by service and by what is known of them: \
-                    line, function, or the reason why they have no name";
+        let help = "Frames in samples of a recent minute (not all where there are many: for shares), by service \
+                    and by what is known of them: line, function, or the reason why they have no name";
         registry.register("service_frames", help, self.frames.clone());
     }
 

@@ -79,13 +79,24 @@ pub(super) fn read_source(
 ) -> Result<Named, QueryError> {
     let Naming { late, keep, require } = naming;
     let mut merged = BatchBuilder::new();
-    let mut coverage = reader::visit_all(parts, plan, need, cancel, source, |table| {
+    let coverage = reader::visit_all(parts, plan, need, cancel, source, |table| {
         Ok(table.add_to(&mut merged, |labels| {
             let matches = plan.selector.matches(|name| labels.get(name).copied());
             matches.then(|| keep(labels))
         }))
     })?;
     require(&coverage)?;
+    name(parts, cancel, merged, coverage, late)
+}
+
+/// Looks up the names of what was merged.
+pub(super) fn name(
+    parts: &QueryParts,
+    cancel: &CancellationToken,
+    merged: BatchBuilder,
+    mut coverage: Coverage,
+    late: Late,
+) -> Result<Named, QueryError> {
     let batch = merged.finish(coverage.window(), [], v1::Accounting::default());
     let resolved = match late {
         Late::Wait => parts.symbols.resolve(&batch, cancel),

@@ -15,8 +15,10 @@ use self::days::Days;
 use super::{Plan, QueryError, QueryParts, coverage::Coverage, sums::Key};
 use crate::memory;
 
-/// Pieces that are read before they are used.
+/// Pieces that are read before they are used, as long as their files have no more rows together: one second of
+/// a large fleet is a file of some 300,000, which takes a hundred MB.
 const AHEAD: usize = 4;
+const AHEAD_ROWS: u64 = 500_000;
 
 /// What of the samples a question looks at.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub(super) struct Need<'a> {
     pub step: i64,
     /// Stacks, too.
     pub stacks: bool,
+    /// Nobody will ask for the same again: nothing is remembered for it.
+    pub once: bool,
 }
 
 /// A piece's rows, now or soon.
@@ -93,9 +97,9 @@ pub(super) fn visit_all(
     let wanted = wanted(plan, need);
     let (known, pieces, mut days) = Days::split(parts, plan, need, &wanted, pieces);
     let mut pieces = pieces.into_iter();
-    let mut ahead = VecDeque::new();
+    let mut ahead: VecDeque<(Piece, Coming)> = VecDeque::new();
     loop {
-        while ahead.len() < AHEAD
+        while has_room(&ahead, need)
             && let Some(piece) = pieces.next()
         {
             let coming = Coming::of(parts, plan, need, &piece, &wanted);
@@ -122,6 +126,13 @@ pub(super) fn visit_all(
         coverage.samples = coverage.samples.saturating_add(visit(&table)?);
     }
     Ok(coverage)
+}
+
+/// Whether one more piece may be read before it is used. What nobody waits for takes little memory.
+fn has_room(ahead: &VecDeque<(Piece, Coming)>, need: &Need<'_>) -> bool {
+    let rows = ahead.iter().map(|(piece, _)| piece.file.file.rows);
+    let most = if need.once { 1 } else { AHEAD };
+    ahead.len() < most && rows.fold(0, u64::saturating_add) < AHEAD_ROWS
 }
 
 /// Hands the sums of all services that match to `visit`, any service maybe several times: its name, samples, and
@@ -193,7 +204,7 @@ impl Coming {
             (start.max(plan.range.start_unix_nanos()), end.min(plan.range.end_unix_nanos()))
         });
         let key = || Key::new(piece, part, wanted, needed_labels(plan, need), need.all_labels);
-        let key = (need.step == 0).then(key);
+        let key = (need.step == 0 && !need.once).then(key);
         if let Some(known) = key.as_ref().and_then(|key| parts.known.sums.get(key)) {
             return Self::Known(known);
         }

@@ -107,7 +107,9 @@ impl QueryService for QueryApi {
         request: Request<SymbolsRequest>,
     ) -> Result<Response<SymbolsResponse>, Status> {
         let plan = Plan::try_from(request.into_inner().query)?.widened();
-        let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel, Late::Wait);
+        let query = move |parts: &_, cancel: &_| {
+            symbols::run(parts, &plan, cancel, Late::Wait, symbols::Look::All)
+        };
         Ok(Response::new(self.queries.run(Method::Symbols, query).await?))
     }
 

@@ -3,33 +3,50 @@
 //! Every frame of every sample counts: what is seen often matters often. Inlined functions are part of
 //! the frame they were inlined into.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use fleetprof_proto::{batch::Batch, labels, symbol::Symbol, v1};
+use fleetprof_proto::{
+    batch::{Batch, BatchBuilder},
+    labels,
+    symbol::Symbol,
+    v1,
+};
+use fleetprof_store::Piece;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, Queries, QueryError, QueryParts, missing,
     named::{self, Late},
-    reader::Need,
+    reader::{self, Need},
 };
 use crate::metrics::Method;
 
 /// What services are split by.
 const KEPT: [&str; 2] = [labels::SERVICE, labels::VERSION];
+/// Rows of samples, and files with a service, that are enough to know shares.
+const ENOUGH_ROWS: u64 = 200_000;
+const ENOUGH_FILES: u32 = 2;
 
 // === impl Queries ===
 
 impl Queries {
     /// How much of the code of each service has names now, symbol tables that are still being made left
-    /// out.
+    /// out; of as many files of the range as it takes to tell.
     ///
     /// # Errors
     /// When time is up.
     pub async fn symbol_quality(&self, plan: Plan) -> Result<Vec<v1::SymbolQuality>, QueryError> {
-        let query = move |parts: &_, cancel: &_| run(parts, &plan, cancel, Late::Leave);
+        let query = move |parts: &_, cancel: &_| run(parts, &plan, cancel, Late::Leave, Look::Some);
         Ok(self.run(Method::Symbols, query).await?.services)
     }
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    All,
+    /// As many files as it takes to know shares. Nobody will ask for the same again.
+    Some,
 }
 
 pub(super) fn run(
@@ -37,20 +54,50 @@ pub(super) fn run(
     plan: &Plan,
     cancel: &CancellationToken,
     late: Late,
+    look: Look,
 ) -> Result<v1::SymbolsResponse, QueryError> {
-    let keep = |labels: &BTreeMap<&str, &str>| {
-        let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
-        kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    };
-    let need = Need { labels: KEPT.to_vec(), stacks: true, ..Need::default() };
-    let require = |coverage: &_| missing::require_service(parts, plan, coverage, cancel);
-    let named = named::read(parts, plan, &need, cancel, late, keep, require)?;
+    let once = look == Look::Some;
+    let need = Need { labels: KEPT.to_vec(), stacks: true, once, ..Need::default() };
+    let mut source = reader::begin(parts, plan, &need, cancel)?;
+    if look == Look::Some {
+        fastrand::shuffle(&mut source.pieces);
+        source.pieces = enough(source.pieces);
+    }
+    let mut merged = BatchBuilder::new();
+    let coverage = reader::visit_all(parts, plan, &need, cancel, source, |table| {
+        Ok(table.add_frames_to(&mut merged, |labels| {
+            plan.selector.matches(|name| labels.get(name).copied()).then(|| {
+                let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
+                kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+            })
+        }))
+    })?;
+    missing::require_service(parts, plan, &coverage, cancel)?;
+    let named = named::name(parts, cancel, merged, coverage, late)?;
     let mut services: Vec<_> = quality(&named.batch, &named.symbols);
     services.sort_by(|a, b| {
         let key = |it: &v1::SymbolQuality| (it.service.clone(), it.version.clone());
         b.frames.cmp(&a.frames).then_with(|| key(a).cmp(&key(b)))
     });
     Ok(v1::SymbolsResponse { services, coverage: Some(named.coverage.into_wire()) })
+}
+
+/// All files while they are small, and each service in two of them.
+fn enough(pieces: Vec<Piece>) -> Vec<Piece> {
+    let (mut rows, mut seen) = (0_u64, HashMap::<String, u32>::new());
+    let mut is_needed = |piece: &Piece| {
+        let file = &piece.file.file;
+        let few = |name| seen.get(name).is_none_or(|count| *count < ENOUGH_FILES);
+        let is_needed = rows < ENOUGH_ROWS || file.services.iter().any(|it| few(&it.service));
+        if is_needed {
+            rows = rows.saturating_add(file.rows);
+            for it in &file.services {
+                *seen.entry(it.service.clone()).or_default() += 1;
+            }
+        }
+        is_needed
+    };
+    pieces.into_iter().filter(|piece| is_needed(piece)).collect()
 }
 
 /// Sums up the frames of each origin of a batch; `symbols` is parallel to its frame rows.

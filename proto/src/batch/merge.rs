@@ -155,7 +155,8 @@ impl<'a> Translation<'a> {
         stacks
     }
 
-    fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
+    /// The row of a frame in the builder.
+    pub fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
         if let Some(known) = self.frames[row] {
             return known;
         }

@@ -7,6 +7,8 @@ use fleetprof_proto::{
     v1::{Accounting, UnresolvedReason},
 };
 
+use fleetprof_store::{Blob, FileId, FileRow, Level, NewFile, ServiceSum};
+
 use super::*;
 
 /// Check that frames count as often as they were sampled, and that lines and reasons are told apart.
@@ -41,4 +43,48 @@ fn frames_count_as_often_as_they_were_sampled() {
     let reasons: Vec<_> =
         found[0].unresolved.iter().map(|it| (it.name.as_str(), it.value)).collect();
     assert_eq!((reasons, found[1].unresolved.len()), (vec![("not_covered", 10)], 0));
+}
+
+/// A file with so many rows of these services.
+fn piece(rows: u64, services: &[&str]) -> Piece {
+    let id = FileId::random();
+    let blob = || Blob { path: id.to_string(), bytes: 1, crc32c: 0 };
+    let sum = |service: &&str| ServiceSum { service: (*service).to_owned(), samples: 1, nanos: 1 };
+    let file = NewFile {
+        id,
+        level: Level::Fine,
+        bucket: 0,
+        service: None,
+        samples: blob(),
+        stacks: blob(),
+        rows,
+        batches: 1,
+        spans: vec![(0, 1)],
+        services: services.iter().map(sum).collect(),
+    };
+    let file =
+        FileRow { file: file.into(), rolled: false, created: 0, damaged: None, functions: None };
+    Piece { file, range: (0, 1) }
+}
+
+/// Check that small files are all looked at, and of large ones those that are needed to know each service.
+#[test]
+fn shares_take_few_files() {
+    let rows = |pieces: Vec<Piece>| -> Vec<u64> {
+        enough(pieces).into_iter().map(|piece| piece.file.file.rows).collect()
+    };
+    let small = (1..=100).map(|rows| piece(rows, &["a"])).collect();
+    assert_eq!(rows(small), (1..=100).collect::<Vec<_>>());
+    let large = |add, services: &[&str]| piece(ENOUGH_ROWS + add, services);
+    let many = vec![
+        large(1, &["a", "b"]),
+        large(2, &["a"]),
+        large(3, &["a"]),
+        large(4, &["a", "b"]),
+        large(5, &["b", "c"]),
+        large(6, &["a", "b"]),
+        large(7, &["c"]),
+    ];
+    let taken = rows(many).into_iter().map(|rows| rows - ENOUGH_ROWS).collect::<Vec<_>>();
+    assert_eq!(taken, [1, 2, 4, 5, 7]);
 }
