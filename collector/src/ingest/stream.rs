@@ -195,7 +195,7 @@ impl Session {
                 Err(status) => failure = Some(status),
             }
         }
-        failure.map_or(end, Err)
+        end.and(failure.map_or(Ok(()), Err))
     }
 
     async fn next(&mut self, work: &mut Work) -> Next {
