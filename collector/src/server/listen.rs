@@ -24,10 +24,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests on one HTTP/2 connection at a time.
 const MAX_REQUESTS: u32 = 256;
-/// Bytes of a request, and of all of a connection, that come before somebody reads them, which is memory of each
-/// agent whose batches wait.
+/// Bytes of a request that come before somebody reads them, which is memory of each agent whose batches wait.
 const REQUEST_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 256 << 10;
 /// Pause after the system refuses a connection, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,7 +99,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .initial_stream_window_size(REQUEST_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_REQUESTS);
     builder
 }
