@@ -279,11 +279,12 @@ async fn a_collector_that_never_answers_is_given_up_and_asked_again() {
     assert_eq!(collector.stored_samples(), 7);
 }
 
-/// Check that a collector that is slow and says so keeps its stream for many times as long as one that says
-/// nothing, and is sent nothing twice.
+/// Check that a collector that is slow and says so keeps its stream for longer than one that says nothing, and
+/// is sent nothing twice.
 #[tokio::test]
 async fn a_busy_collector_is_waited_for() {
-    const PATIENCE: Duration = Duration::from_millis(500);
+    // Twenty times the time between two signs: a busy machine may be late.
+    const PATIENCE: Duration = Duration::from_secs(2);
     let collector = Collector::start();
     collector.plan([Plan::Hold, Plan::Hold]);
     let quick = |config: &mut DeliveryConfig| config.tuning.ack_timeout = PATIENCE;
@@ -291,8 +292,8 @@ async fn a_busy_collector_is_waited_for() {
     agent.submit(3, 100);
     agent.submit(4, 100);
     eventually("both are there", || (collector.held() == 2).then_some(())).await;
-    for _ in 0..40 {
-        tokio::time::sleep(PATIENCE / 10).await;
+    for _ in 0..60 {
+        tokio::time::sleep(PATIENCE / 20).await;
         collector.busy();
     }
     collector.answer_held();
