@@ -2,6 +2,7 @@
 
 mod columns;
 pub(super) mod file;
+mod footer;
 mod functions;
 mod samples;
 mod stacks;

@@ -48,11 +48,11 @@ pub(super) fn check_end(end: &[u8]) -> Result<&[u8], &'static str> {
     Ok(footer)
 }
 
-/// Whether the bytes are those that were sealed.
+/// The footer of a file whose bytes are those that were sealed.
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn check(file: &[u8]) -> Result<(), &'static str> {
+pub(super) fn check(file: &[u8]) -> Result<&[u8], &'static str> {
     let footer = footer_start(file, 4).ok_or("it does not end as Parquet files do")?;
     let (body, rest) = file.split_at(footer - 4);
     let (sum, rest) = rest.split_at(4);
@@ -60,7 +60,7 @@ pub(super) fn check(file: &[u8]) -> Result<(), &'static str> {
     if sum != actual.to_le_bytes() {
         return Err("its checksum is wrong");
     }
-    Ok(())
+    Ok(&rest[..rest.len() - TAIL])
 }
 
 /// Where the footer begins: after the magic and at least `before` more bytes.

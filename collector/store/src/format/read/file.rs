@@ -16,7 +16,7 @@ use parquet::{
     },
     errors::ParquetError,
     file::{
-        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        metadata::{ColumnChunkMetaData, ParquetMetaData},
         reader::{ChunkReader, Length},
         statistics::Statistics,
     },
@@ -26,6 +26,7 @@ use crate::{
     catalog::FileId,
     format::{
         FORMAT, FormatError, numbers,
+        read::footer,
         schema::{FILE_ID_KEY, FORMAT_KEY},
         seal,
     },
@@ -69,11 +70,8 @@ impl File {
         schema: SchemaRef,
     ) -> Result<Self, FormatError> {
         let damaged = |what: String| FormatError::Damaged { file: name, what };
-        seal::check(&bytes).map_err(|what| damaged(what.to_owned()))?;
-        let metadata = ParquetMetaDataReader::new()
-            .with_page_index_policy(PageIndexPolicy::Skip)
-            .parse_and_finish(&bytes)
-            .map_err(|error| damaged(error.to_string()))?;
+        let footer = seal::check(&bytes).map_err(|what| damaged(what.to_owned()))?;
+        let metadata = footer::parse(footer).map_err(damaged)?;
         let length = bytes.len() as u64;
         let pages = Pages { parts: Arc::new(vec![(0, bytes)]), length };
         Self::of(name, pages, metadata, schema)
@@ -88,8 +86,7 @@ impl File {
     ) -> Result<Self, FormatError> {
         let damaged = |what: String| FormatError::Damaged { file: name, what };
         let footer = seal::check_end(end).map_err(|what| damaged(what.to_owned()))?;
-        let metadata = ParquetMetaDataReader::decode_metadata(footer)
-            .map_err(|error| damaged(error.to_string()))?;
+        let metadata = footer::parse(footer).map_err(damaged)?;
         Self::of(name, Pages { length, ..Pages::default() }, metadata, schema)
     }
 
