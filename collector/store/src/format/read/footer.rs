@@ -96,6 +96,8 @@ impl Bytes<'_> {
             0 => self.signed()?,
             more => id.checked_add(more.into())?,
         };
+        // Of larger ones, Parquet's reader takes the last 16 bits.
+        i16::try_from(*id).ok()?;
         Some(Some(head & 0xf))
     }
 
@@ -221,7 +223,9 @@ mod tests {
         let deep = vec![0x1c; 100_000];
         let long_list = [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         let other_kind = [0x25, 2, 0];
-        for bytes in [&deep[..], &long_list, &other_kind, &[0xff; 32]] {
+        // Field 65,538, of which 16 bits are 2: the schema.
+        let wide_number = [0x09, 0x84, 0x80, 0x08, 0x0c, 0];
+        for bytes in [&deep[..], &long_list, &other_kind, &wide_number, &[0xff; 32]] {
             assert!(check(bytes).is_none());
         }
     }
