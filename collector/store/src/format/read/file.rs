@@ -2,6 +2,8 @@
 
 mod page;
 
+pub(super) use page::varint;
+
 use std::{ops::Range, sync::Arc};
 
 use arrow_schema::SchemaRef;

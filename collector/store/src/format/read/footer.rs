@@ -6,6 +6,8 @@
 
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+use super::file::varint;
+
 /// Structures within structures that are followed: Parquet's have six.
 const MAX_DEPTH: usize = 16;
 /// The list of the schema's elements in the footer, and the number of those below one.
@@ -65,15 +67,7 @@ impl Bytes<'_> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
+        varint(&mut std::iter::from_fn(|| self.byte()), u64::BITS)
     }
 
     fn signed(&mut self) -> Option<i64> {

@@ -38,7 +38,7 @@ pub(super) fn claim(header: &[u8]) -> Option<Claim> {
     match header.next()? {
         NEXT_I32 => {
             // The sign of a checksum says nothing.
-            varint(&mut header)?;
+            varint(&mut header, 35)?;
             (header.next()? == with_checksum).then_some(())?;
         }
         other => (other == without_checksum).then_some(())?,
@@ -49,15 +49,19 @@ pub(super) fn claim(header: &[u8]) -> Option<Claim> {
 /// The next field, a number that is not negative.
 fn field(header: &mut impl Iterator<Item = u8>) -> Option<u64> {
     (header.next()? == NEXT_I32).then_some(())?;
-    let number = varint(header)?;
+    let number = varint(header, 35)?;
     // Zigzag: odd ones are negative.
     (number & 1 == 0).then_some(number >> 1)
 }
 
-fn varint(header: &mut impl Iterator<Item = u8>) -> Option<u64> {
+/// A number of seven bits to a byte, the low ones first, and of no more bits than `most`.
+pub(in crate::format::read) fn varint(
+    bytes: &mut impl Iterator<Item = u8>,
+    most: u32,
+) -> Option<u64> {
     let mut number = 0_u64;
-    for shift in (0..35).step_by(7) {
-        let byte = header.next()?;
+    for shift in (0..most).step_by(7) {
+        let byte = bytes.next()?;
         number |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Some(number);
