@@ -7,13 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use fleetprof_store::{Blob, BlobError, Blobs};
+use fleetprof_store::{Blob, BlobError, Blobs, parse_footer};
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema,
     Struct,
 };
 use parquet::file::{
-    metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
+    metadata::{ParquetMetaData, RowGroupMetaData},
     statistics::Statistics,
 };
 
@@ -44,8 +44,7 @@ pub(crate) async fn describe(
     let footer = footer(blobs, blob).await?;
     // Of bytes that nobody writes, the Parquet library panics at some.
     let read = catch_unwind(AssertUnwindSafe(|| {
-        let metadata = ParquetMetaDataReader::decode_metadata(&footer);
-        metadata.map_err(|error| error.to_string()).and_then(|it| file(&it, blob, url, schema))
+        parse_footer(&footer).and_then(|it| file(&it, blob, url, schema))
     }));
     match read {
         Ok(file) => file.map_err(Unreadable::Damaged),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fleetprof_proto::{labels, symbol::Symbol, v1};
 use fleetprof_store::{
-    Amounts, FunctionHistory, FunctionPiece, FunctionSums, Functions, HOUR, Table, midpoint,
+    Amounts, FunctionHistory, FunctionPiece, FunctionSums, Functions, HOUR, Stacks, Table, midpoint,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,7 @@ pub(super) fn run(
     let need = Need {
         labels: asked.group_by.iter().map(String::as_str).collect(),
         step,
-        stacks: true,
+        stacks: Stacks::Whole,
         ..Need::default()
     };
     let mut source = reader::begin(parts, plan, &need, cancel)?;

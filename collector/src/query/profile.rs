@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fleetprof_proto::{pprof, v1};
+use fleetprof_store::Stacks;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -49,7 +50,7 @@ fn run(
     labels: Labels,
     cancel: &CancellationToken,
 ) -> Result<Profile, QueryError> {
-    let need = Need { all_labels: labels == Labels::All, stacks: true, ..Need::default() };
+    let need = Need { all_labels: labels == Labels::All, stacks: Stacks::Whole, ..Need::default() };
     let keep = match labels {
         Labels::All => owned,
         Labels::None => named::no_labels,

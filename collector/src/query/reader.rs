@@ -8,7 +8,7 @@ use std::{
 };
 
 use fleetprof_proto::{labels, selector::Matcher};
-use fleetprof_store::{Piece, ReadPlan, StoreError, Table, Wanted, Wish};
+use fleetprof_store::{Piece, ReadPlan, Stacks, StoreError, Table, Wanted, Wish};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::days::Days;
@@ -29,8 +29,8 @@ pub(super) struct Need<'a> {
     pub all_labels: bool,
     /// Steps of time to tell apart, nanoseconds; 0: none.
     pub step: i64,
-    /// Stacks, too.
-    pub stacks: bool,
+    /// What of stacks.
+    pub stacks: Stacks,
     /// Nobody will ask for the same again: nothing is remembered for it.
     pub once: bool,
 }
@@ -268,7 +268,11 @@ fn is_in_catalog(plan: &Plan, need: &Need<'_>, piece: &Piece) -> bool {
     let matched = plan.selector.matchers().iter().map(Matcher::name);
     let mut labels = matched.chain(need.labels.iter().copied());
     let by_service = labels.all(|name| name == labels::SERVICE);
-    by_service && !need.all_labels && !need.stacks && need.step == 0 && is_whole(plan, piece)
+    by_service
+        && !need.all_labels
+        && need.stacks == Stacks::None
+        && need.step == 0
+        && is_whole(plan, piece)
 }
 
 fn range(plan: &Plan) -> (i64, i64) {

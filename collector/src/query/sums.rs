@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use fleetprof_store::{FileId, Piece, Row, Table, Wanted};
+use fleetprof_store::{FileId, Piece, Row, Stacks, Table, Wanted};
 use quick_cache::{Weighter, sync::Cache};
 
 /// Most memory for all, bytes; where a query may have little itself, a part of that.
@@ -35,8 +35,8 @@ pub(super) struct Key {
 enum Kind {
     /// By values of some labels, and, if `names`, by which others there are.
     Labels { labels: Vec<String>, names: bool },
-    /// By stacks and these labels; `None`: all.
-    Stacks(Option<Vec<String>>),
+    /// By stacks or frames, and these labels; `None`: all.
+    Code(Stacks, Option<Vec<String>>),
 }
 
 /// Sums of files, those that were used lately.
@@ -70,8 +70,8 @@ impl Key {
         all: bool,
     ) -> Self {
         let kind = match wanted.stacks {
-            true => Kind::Stacks((!all).then_some(labels)),
-            false => Kind::Labels { labels, names: all },
+            Stacks::None => Kind::Labels { labels, names: all },
+            stacks => Kind::Code(stacks, (!all).then_some(labels)),
         };
         let files = pieces.iter().map(|piece| piece.file.file.id).collect();
         Self { files, part: None, services: wanted.services.clone(), kind }
@@ -115,7 +115,7 @@ impl Weighter<Key, Arc<Table>> for ByMemory {
         let of_labels = labels.fold(0, |sum, (_, value)| sum + LABEL_BYTES + value.len());
         let of_key = match &key.kind {
             Kind::Labels { labels, .. } => labels.len(),
-            Kind::Stacks(labels) => labels.as_ref().map_or(0, Vec::len),
+            Kind::Code(_, labels) => labels.as_ref().map_or(0, Vec::len),
         };
         let own = size_of::<Key>()
             + size_of_val(&key.files[..])

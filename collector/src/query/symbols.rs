@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fleetprof_proto::{
-    batch::{Batch, BatchBuilder},
+    batch::{Batch, BatchBuilder, StackIndex},
     labels,
     symbol::Symbol,
     v1,
 };
-use fleetprof_store::Piece;
+use fleetprof_store::{Piece, Row, Stacks, Table};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) fn run(
     look: Look,
 ) -> Result<v1::SymbolsResponse, QueryError> {
     let once = look == Look::Some;
-    let need = Need { labels: KEPT.to_vec(), stacks: true, once, ..Need::default() };
+    let need = Need { labels: KEPT.to_vec(), stacks: Stacks::Frames, once, ..Need::default() };
     let mut source = reader::begin(parts, plan, &need, cancel)?;
     if look == Look::Some {
         fastrand::shuffle(&mut source.pieces);
@@ -65,12 +65,13 @@ pub(super) fn run(
     }
     let mut merged = BatchBuilder::new();
     let coverage = reader::visit_all(parts, plan, &need, cancel, source, |table| {
-        Ok(table.add_frames_to(&mut merged, |labels| {
+        table.add_to(&mut merged, |labels| {
             plan.selector.matches(|name| labels.get(name).copied()).then(|| {
                 let kept = KEPT.iter().filter_map(|name| Some((*name, *labels.get(name)?)));
                 kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
             })
-        }))
+        });
+        Ok(samples(table, plan))
     })?;
     missing::require_service(parts, plan, &coverage, cancel)?;
     let named = named::name(parts, cancel, merged, coverage, late)?;
@@ -98,6 +99,19 @@ fn enough(pieces: Vec<Piece>) -> Vec<Piece> {
         is_needed
     };
     pieces.into_iter().filter(|piece| is_needed(piece)).collect()
+}
+
+/// How many samples of a table of frames match: those without a stack, the others are frames.
+fn samples(table: &Table, plan: &Plan) -> u64 {
+    let matches: Vec<bool> = (0..table.code.origin_count())
+        .map(|origin| {
+            let labels: BTreeMap<_, _> = table.code.origin_labels(origin).collect();
+            plan.selector.matches(|name| labels.get(name).copied())
+        })
+        .collect();
+    let is_sample =
+        |row: &&Row| row.stack == StackIndex::EMPTY.row() && matches[row.origin as usize];
+    table.rows.iter().filter(is_sample).fold(0, |sum, row| sum.saturating_add(row.samples))
 }
 
 /// Sums up the frames of each origin of a batch; `symbols` is parallel to its frame rows.

@@ -8,7 +8,7 @@ use fleetprof_proto::{
     symbol::{Reason, Symbol},
     v1,
 };
-use fleetprof_store::{Amounts, FunctionKey, FunctionSums, Functions};
+use fleetprof_store::{Amounts, FunctionKey, FunctionSums, Functions, Stacks};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,7 +41,7 @@ fn attempt(
     cancel: &CancellationToken,
     with_functions: bool,
 ) -> Result<Option<v1::TopResponse>, QueryError> {
-    let need = Need { stacks: true, ..Need::default() };
+    let need = Need { stacks: Stacks::Whole, ..Need::default() };
     let mut source = reader::begin(parts, plan, &need, cancel)?;
     let mut totals = Totals::default();
     if with_functions {

@@ -11,7 +11,7 @@ use fleetprof_proto::{
     symbol::Line,
     v1::{Accounting, UnresolvedReason},
 };
-use fleetprof_store::{FileId, Names, Table, TableBuilder, Wanted, decode, encode};
+use fleetprof_store::{FileId, Names, Stacks, Table, TableBuilder, Wanted, decode, encode};
 use pprof::protos::{Message as _, Profile};
 
 const HOSTS: usize = 100;
@@ -99,7 +99,7 @@ fn measure(what: &str, table: &Table, names: Option<&dyn Names>) -> Result<(), E
         println!("  {name}: {} bytes: {}", bytes.len(), columns.join(", "));
     }
     let read = |what: &str, count: f64, wanted: &Wanted| -> Result<(), Error> {
-        let stacks = wanted.stacks.then(|| files.stacks.clone());
+        let stacks = wanted.has_stacks().then(|| files.stacks.clone());
         let (took, table) = best(|| decode(files.samples.clone(), stacks.clone(), wanted));
         println!(
             "  {what}: {:.1} ms, {:.2} M/s, {} rows",
@@ -110,12 +110,15 @@ fn measure(what: &str, table: &Table, names: Option<&dyn Names>) -> Result<(), E
         Ok(())
     };
     read("all (rows of both files)", rows + frames, &Wanted::all())?;
-    read("all without stacks", rows, &Wanted { stacks: false, ..Wanted::all() })?;
+    read("all without stacks", rows, &Wanted { stacks: Stacks::None, ..Wanted::all() })?;
     let by_service = Wanted { labels: Some(vec!["service".to_owned()]), ..Wanted::all() };
     read("all by service (rows of both files)", rows + frames, &by_service)?;
+    let sums = Wanted { windows: false, ..by_service.clone() };
+    read("sums by service (rows of both files)", rows + frames, &sums)?;
+    let frames_only = Wanted { stacks: Stacks::Frames, ..sums };
+    read("frames by service (rows of both files)", rows + frames, &frames_only)?;
     let one = Wanted { services: Wanted::of_service("service-3").services, ..by_service };
     read("one service", rows / services as f64, &one)?;
-    // No sample wanted but one window of one service's: only stacks take time.
     Ok(())
 }
 

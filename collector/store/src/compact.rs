@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::{
     catalog::{FileId, FileQuery, FileRow, NewFile, Replace, Rolled},
     error::StoreError,
-    format::Wanted,
+    format::{Stacks, Wanted},
     functions::DeriveLimits,
     level::{DAY, HOUR, Level},
     names::Namer,
@@ -147,7 +147,7 @@ impl ProfileStore {
             labels: level.labels().map(|kept| kept.iter().map(|name| (*name).to_owned()).collect()),
             range: None,
             windows: true,
-            stacks: true,
+            stacks: Stacks::Whole,
         };
         // Batches are counted where they are whole.
         let is_whole = services.is_none();

@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::{catalog::ServiceSum, table::Table};
 
 pub(crate) use extract::extract;
-pub use read::{FunctionsFile, Part, Reader};
+pub use read::{FunctionsFile, Part, Reader, parse_footer};
 pub use write::{encode, encode_functions};
 
 /// The format written here, and the newest that is read.
@@ -87,8 +87,22 @@ pub struct Wanted {
     pub range: Option<(i64, i64)>,
     /// Whether windows are told apart. If not, all samples get [`NO_WINDOW`].
     pub windows: bool,
-    /// Whether stacks are wanted. If not, every sample gets the empty stack, and no stacks are needed.
-    pub stacks: bool,
+    /// What of stacks.
+    pub stacks: Stacks,
+}
+
+/// What of the stacks of samples is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Stacks {
+    /// Nothing: every sample gets the empty stack, and no stacks are needed.
+    #[default]
+    None,
+    /// Their frames, whatever the order: a fraction of the memory of stacks. Of each set of labels, the samples
+    /// get the empty stack; besides there is each frame as a stack of its own, with as many samples as had it,
+    /// several times if one had it several times. Windows and results are not told apart.
+    Frames,
+    /// All.
+    Whole,
 }
 
 /// Samples cannot be written, or files cannot be read.
@@ -131,12 +145,17 @@ pub enum FormatError {
 impl Wanted {
     /// All that is there.
     pub fn all() -> Self {
-        Self { services: None, labels: None, range: None, windows: true, stacks: true }
+        Self { services: None, labels: None, range: None, windows: true, stacks: Stacks::Whole }
     }
 
     /// All of one service.
     pub fn of_service(service: impl Into<String>) -> Self {
         Self { services: Some(BTreeSet::from([service.into()])), ..Self::all() }
+    }
+
+    /// Whether the stacks file is needed.
+    pub fn has_stacks(&self) -> bool {
+        self.stacks != Stacks::None
     }
 }
 
@@ -169,10 +188,10 @@ pub fn decode(
 ) -> Result<Table, FormatError> {
     let mut builder = crate::table::TableBuilder::new();
     let mut reader = Reader::new(samples, stacks, wanted)?;
-    if wanted.windows {
-        while reader.read_group(&mut builder)?.is_some() {}
-    } else {
-        reader.read_sums(&mut builder)?;
+    match (wanted.stacks, wanted.windows) {
+        (Stacks::Frames, _) => reader.read_frames(&mut builder)?,
+        (_, false) => reader.read_sums(&mut builder)?,
+        (_, true) => while reader.read_group(&mut builder)?.is_some() {},
     }
     Ok(builder.finish())
 }

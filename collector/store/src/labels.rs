@@ -16,7 +16,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::{
     catalog::{FileId, FileRow, LabelValue, NewFile},
     error::StoreError,
-    format::Wanted,
+    format::{Stacks, Wanted},
     level::{DAY, Level},
     plan::Piece,
     store::ProfileStore,
@@ -221,7 +221,7 @@ impl ProfileStore {
             for row in &files {
                 let day = day_of(&row.file);
                 let piece = Piece { file: row.clone(), range: (i64::MIN, i64::MAX) };
-                let wanted = Wanted { windows: false, stacks: false, ..Wanted::all() };
+                let wanted = Wanted { windows: false, stacks: Stacks::None, ..Wanted::all() };
                 let table = match self.read(&piece, wanted).await {
                     Ok(table) => table,
                     // It is quarantined, and not found again.

@@ -48,7 +48,7 @@ pub use export::{
 pub use format::fuzz;
 pub use format::{
     Encoded, EncodedFunctions, FORMAT, FileKind, FormatError, FunctionsFile, Names, Part, Reader,
-    Wanted, columns, decode, encode, encode_functions, stored_window,
+    Stacks, Wanted, columns, decode, encode, encode_functions, parse_footer, stored_window,
 };
 pub use fsck::{Finding, FindingKind, Fsck, FsckOptions, FsckProgress};
 pub use functions::{

@@ -95,7 +95,11 @@ impl ProfileStore {
     async fn read_whole(&self, row: &FileRow, wanted: Wanted) -> Result<Table, StoreError> {
         let file = &row.file;
         let stacks = async {
-            if wanted.stacks { self.blobs.get(&file.stacks).await.map(Some) } else { Ok(None) }
+            if wanted.has_stacks() {
+                self.blobs.get(&file.stacks).await.map(Some)
+            } else {
+                Ok(None)
+            }
         };
         let (samples, stacks) = tokio::try_join!(self.blobs.get(&file.samples), stacks)?;
         let decode = move || format::decode(samples, stacks, &wanted);

@@ -133,42 +133,6 @@ impl Table {
         added
     }
 
-    /// Adds the frames of the samples to a batch, each as a stack of its own with as many samples as had it,
-    /// several times if it was in them several times: a fraction of the memory of stacks. `select` as in
-    /// [`Self::add_to`]. Returns the number of samples whose frames were added.
-    pub fn add_frames_to(
-        &self,
-        batch: &mut BatchBuilder,
-        mut select: impl FnMut(&BTreeMap<&str, &str>) -> Option<Kept>,
-    ) -> u64 {
-        let mut translation = Translation::new(&self.code);
-        let mut sums = vec![(0_u64, 0_u64); self.code.frame_count()];
-        let (mut hit, mut added) = (Vec::new(), 0_u64);
-        // Rows of an origin follow each other.
-        for rows in self.rows.chunk_by(|a, b| a.origin == b.origin) {
-            let labels = self.code.origin_labels(rows[0].origin as usize).collect();
-            let Some(kept) = select(&labels) else { continue };
-            let origin = batch.origin(kept.iter().map(|(name, value)| (&**name, &**value)));
-            for row in rows {
-                for frame in self.code.stack_frames(row.stack as usize) {
-                    let sum = &mut sums[frame];
-                    if *sum == (0, 0) {
-                        hit.push(frame);
-                    }
-                    *sum = (sum.0.saturating_add(row.samples), sum.1.saturating_add(row.nanos));
-                }
-                added = added.saturating_add(row.samples);
-            }
-            for frame in hit.drain(..) {
-                let (samples, nanos) = std::mem::take(&mut sums[frame]);
-                let frame = translation.frame(batch, frame);
-                let stack = batch.stack([frame]);
-                batch.add(origin, stack, 0, samples, nanos);
-            }
-        }
-        added
-    }
-
     /// Number of samples.
     pub fn samples(&self) -> u64 {
         self.rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.samples))
@@ -286,51 +250,7 @@ impl TableBuilder {
 
 #[cfg(test)]
 mod tests {
-    use fleetprof_proto::ids::ObjectKind;
-
     use super::*;
-
-    /// Check that frames count as often as they were in samples, by the labels that are kept, and not those of
-    /// samples that are left out.
-    #[test]
-    fn frames_are_added_without_their_stacks() {
-        let mut builder = TableBuilder::new();
-        let code = builder.code();
-        let object = code.object(ObjectKind::File, None, "/bin/app");
-        let frame = |code: &mut BatchBuilder, offset| {
-            code.frame(object, offset, v1::UnresolvedReason::Unspecified)
-        };
-        let (main, work) = (frame(code, 1), frame(code, 2));
-        let (once, twice) = (code.stack([main, work]), code.stack([main, work, work]));
-        let origins = [("a", "1"), ("a", "2"), ("b", "1")];
-        let origins = origins.map(|(service, host)| {
-            builder.code().origin([(labels::SERVICE, service), (labels::HOST, host)])
-        });
-        for (origin, stack, samples) in [
-            (origins[0], once, 3),
-            (origins[1], twice, 10),
-            (origins[2], once, 100),
-            (origins[0], StackIndex::EMPTY, 1000),
-        ] {
-            builder.add(origin, stack, 0, NO_WINDOW, (samples, 2 * samples));
-        }
-        let mut batch = BatchBuilder::new();
-        let added = builder.finish().add_frames_to(&mut batch, |labels| {
-            (labels["service"] == "a").then(|| vec![("service".to_owned(), "a".to_owned())])
-        });
-        assert_eq!(added, 1013);
-        let batch = batch.finish(NO_WINDOW, [], v1::Accounting::default());
-        let mut rows: Vec<_> = batch
-            .samples()
-            .map(|row| {
-                let frames: Vec<_> = batch.stack_frames(row.stack).collect();
-                let [frame] = frames[..] else { panic!("{frames:?}") };
-                (batch.frame(frame).offset, row.count, row.nanos)
-            })
-            .collect();
-        rows.sort_unstable();
-        assert_eq!((rows, batch.origin_count()), (vec![(1, 13, 26), (2, 23, 46)], 1));
-    }
 
     /// Check that rows are added up on the way, so that memory does not grow with what is added, and that
     /// nothing is lost by it.

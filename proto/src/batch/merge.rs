@@ -156,7 +156,7 @@ impl<'a> Translation<'a> {
     }
 
     /// The row of a frame in the builder.
-    pub fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
+    fn frame(&mut self, builder: &mut BatchBuilder, row: usize) -> FrameIndex {
         if let Some(known) = self.frames[row] {
             return known;
         }

@@ -68,6 +68,36 @@ async fn tables_follow_the_store() {
     assert!(changes.values().all(|change| !change.committed), "another one finds nothing to do");
 }
 
+/// Check that a file whose end makes no sense is left out and counted, and keeps no other from the tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_left_out() {
+    let mut place = Directory::new();
+    let store = place.store().await;
+    place.append(&store, 0..3).await;
+    let files = store.files(None, (i64::MIN, i64::MAX)).await.expect("a list");
+    let blob = &files[0].file.samples;
+    // A schema whose root says to have two thousand million columns, and one field more.
+    let footer: &[u8] = &[
+        &[0x15, 4, 0x19, 0x2c][..],
+        &[0x48, 1, b'x', 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0],
+        &[0x48, 1, b'x', 0],
+        &[0x16, 2, 0],
+    ]
+    .concat();
+    let length = u32::try_from(footer.len()).expect("short").to_le_bytes();
+    let end = [footer, &length, b"PAR1"].concat();
+    let path = place.profiles().join(&blob.path);
+    let mut bytes = fs::read(&path).expect("it is there");
+    let start = bytes.len() - end.len();
+    bytes.splice(start.., end);
+    fs::write(&path, bytes).expect("written");
+
+    let changes = publish(&mut place.publisher().await).await;
+    let change = &changes["fine_samples"];
+    assert_eq!((change.added, change.files, change.left_out), (2, 2, 1), "{changes:?}");
+    assert_eq!(changes["fine_stacks"].files, 3);
+}
+
 /// Check that a committer killed between any two of its writes leaves tables that the next one repairs.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_killed_is_followed() {

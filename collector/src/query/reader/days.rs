@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use fleetprof_store::{DAY, FileId, Level, NO_WINDOW, Piece, Table, TableBuilder, Wanted};
+use fleetprof_store::{DAY, FileId, Level, NO_WINDOW, Piece, Stacks, Table, TableBuilder, Wanted};
 
 use super::{Need, is_whole, needed_labels};
 use crate::query::{Plan, QueryParts, sums::Key};
@@ -44,7 +44,7 @@ impl Days {
     ) -> (Vec<Known>, Vec<Piece>, Self) {
         let mut days = Self::default();
         // Of a fleet there is too much.
-        if !need.stacks || need.step != 0 || wanted.services.is_none() {
+        if need.stacks == Stacks::None || need.step != 0 || wanted.services.is_none() {
             return (Vec::new(), pieces, days);
         }
         let mut by_day: BTreeMap<i64, Vec<Piece>> = BTreeMap::new();

@@ -23,6 +23,7 @@ use crate::{
     table::{NO_WINDOW, TableBuilder},
 };
 
+pub use footer::parse as parse_footer;
 pub use functions::{FunctionsFile, Part};
 
 /// Reads what is wanted of a pair of files. Memory: the stacks that are wanted, 16 thousand rows, and
@@ -38,6 +39,9 @@ pub struct Reader {
     known: Option<HashMap<i64, StackIndex>>,
 }
 
+/// Samples, and CPU time in nanoseconds, by labels, stack and result.
+type Sums = HashMap<(OriginIndex, i64, u32), (u64, u64)>;
+
 // === impl Reader ===
 
 impl Reader {
@@ -52,7 +56,7 @@ impl Reader {
     ) -> Result<Self, FormatError> {
         guarded(SAMPLES, || {
             let samples = File::open(SAMPLES, samples, schema::samples())?;
-            let stacks = match (wanted.stacks, stacks) {
+            let stacks = match (wanted.has_stacks(), stacks) {
                 (true, Some(stacks)) => Some(File::open(STACKS, stacks, schema::stacks())?),
                 (true, None) => return Err(FormatError::NoStacks),
                 (false, _) => None,
@@ -113,20 +117,8 @@ impl Reader {
     /// # Errors
     /// When a file is damaged.
     pub fn read_sums(mut self, builder: &mut TableBuilder) -> Result<(), FormatError> {
-        type Sums = HashMap<(OriginIndex, i64, u32), (u64, u64)>;
+        let sums = self.sums(builder)?;
         let file = &self.samples;
-        self.wanted.windows = false;
-        let mut sums = Sums::new();
-        guarded(SAMPLES, || {
-            self.groups.iter().rev().try_for_each(|group| {
-                samples::for_each(file, *group, &self.wanted, builder, |_, row| {
-                    let sum = sums.entry((row.origin, row.stack_id, row.result)).or_default();
-                    sum.0 = sum.0.saturating_add(row.counts.0);
-                    sum.1 = sum.1.saturating_add(row.counts.1);
-                    Ok(())
-                })
-            })
-        })?;
         let needed = Needed::These(sums.keys().map(|(_, id, _)| *id).collect());
         let read = |stacks| guarded(STACKS, || stacks::read(stacks, &needed, builder.code()));
         let known = self.stacks.as_ref().map(read).transpose()?;
@@ -135,6 +127,68 @@ impl Reader {
             builder.add(origin, stack, result, NO_WINDOW, counts);
         }
         Ok(())
+    }
+
+    /// Adds the wanted samples of all row groups, and the frames of their stacks, see [`Stacks::Frames`].
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn read_frames(mut self, builder: &mut TableBuilder) -> Result<(), FormatError> {
+        let sums = self.sums(builder)?;
+        let mut by_stack: Vec<_> = sums
+            .into_iter()
+            .map(|((origin, id, _), counts)| {
+                builder.add(origin, StackIndex::EMPTY, 0, NO_WINDOW, counts);
+                (id, origin, counts)
+            })
+            .filter(|(id, ..)| *id != 0)
+            .collect();
+        by_stack.sort_unstable();
+        let needed = Needed::These(by_stack.iter().map(|(id, ..)| *id).collect());
+        let unknown = |id| self.samples.damaged(format!("stack {id} does not exist"));
+        // Stacks come in the order of their numbers.
+        let mut rest = &by_stack[..];
+        let mut frames = HashMap::<(OriginIndex, StackIndex), (u64, u64)>::new();
+        if let Some(stacks) = &self.stacks {
+            guarded(STACKS, || {
+                stacks::read_frames(stacks, &needed, builder.code(), |id, path| {
+                    let (to, after) = rest.split_at(rest.partition_point(|sum| sum.0 <= id));
+                    rest = after;
+                    for (known, origin, counts) in to {
+                        if *known != id {
+                            return Err(unknown(*known));
+                        }
+                        for node in path {
+                            add(frames.entry((*origin, node.stack)).or_default(), *counts);
+                        }
+                    }
+                    Ok(())
+                })
+            })?;
+        }
+        if let Some((id, ..)) = rest.first() {
+            return Err(unknown(*id));
+        }
+        for ((origin, frame), counts) in frames {
+            builder.add(origin, frame, 0, NO_WINDOW, counts);
+        }
+        Ok(())
+    }
+
+    /// The sums of the wanted samples of all row groups, by labels, stack and result.
+    fn sums(&mut self, builder: &mut TableBuilder) -> Result<Sums, FormatError> {
+        self.wanted.windows = false;
+        let mut sums = Sums::new();
+        guarded(SAMPLES, || {
+            self.groups.iter().rev().try_for_each(|group| {
+                samples::for_each(&self.samples, *group, &self.wanted, builder, |_, row| {
+                    let key = (row.origin, row.stack_id, row.result);
+                    add(sums.entry(key).or_default(), row.counts);
+                    Ok(())
+                })
+            })
+        })?;
+        Ok(sums)
     }
 
     fn needed(&self) -> Result<Needed, FormatError> {
@@ -147,6 +201,10 @@ impl Reader {
         }
         Ok(Needed::These(ids))
     }
+}
+
+fn add(sum: &mut (u64, u64), counts: (u64, u64)) {
+    *sum = (sum.0.saturating_add(counts.0), sum.1.saturating_add(counts.1));
 }
 
 /// The stack of a number, of the stacks that were read; the empty one where none were.

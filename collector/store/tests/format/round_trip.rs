@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleetprof_store::{
-    FileId, FormatError, NO_WINDOW, Reader, Row, Table, TableBuilder, Wanted, decode, encode,
-    midpoint,
+    FileId, FormatError, NO_WINDOW, Reader, Row, Stacks, Table, TableBuilder, Wanted, decode,
+    encode, midpoint,
 };
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn id() -> FileId {
 
 fn read(table: &Table, wanted: &Wanted) -> Table {
     let files = encode(id(), table, None).expect("a table that can be stored");
-    let stacks = wanted.stacks.then_some(files.stacks);
+    let stacks = wanted.has_stacks().then_some(files.stacks);
     decode(files.samples, stacks, wanted).expect("what was written")
 }
 
@@ -35,14 +35,23 @@ fn filtered(table: &Table, wanted: &Wanted) -> BTreeMap<Key, (u64, u64)> {
         if let Some(labels) = &wanted.labels {
             key.0.retain(|(name, _)| labels.contains(name));
         }
-        if !wanted.windows {
+        if !wanted.windows || wanted.stacks == Stacks::Frames {
             key.1 = (NO_WINDOW.start_unix_nanos, NO_WINDOW.end_unix_nanos);
         }
-        if !wanted.stacks {
+        let mut keep = |key: Key| {
+            let known = kept.entry(key).or_default();
+            *known = (known.0 + sum.0, known.1 + sum.1);
+        };
+        if wanted.stacks == Stacks::Frames {
+            key.2 = 0;
+            for frame in &key.3 {
+                keep((key.0.clone(), key.1, key.2, vec![frame.clone()]));
+            }
+        }
+        if wanted.stacks != Stacks::Whole {
             key.3.clear();
         }
-        let known = kept.entry(key).or_default();
-        *known = (known.0 + sum.0, known.1 + sum.1);
+        keep(key);
     }
     kept
 }
@@ -58,9 +67,10 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         prop::option::of(prop::collection::btree_set(service.prop_map(str::to_owned), 0..3)),
         prop::option::of(labels),
         prop::option::of(range),
-        any::<[bool; 2]>(),
+        any::<bool>(),
+        prop::sample::select(vec![Stacks::None, Stacks::Frames, Stacks::Whole]),
     )
-        .prop_map(|(services, labels, range, [windows, stacks])| Wanted {
+        .prop_map(|(services, labels, range, windows, stacks)| Wanted {
             services,
             labels,
             range,

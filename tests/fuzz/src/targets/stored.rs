@@ -12,8 +12,8 @@ use bytes::Bytes;
 use fleetprof_proto::batch::{Batch, FrameRef};
 use fleetprof_store::{
     Amounts, FileId, FormatError, FunctionKey, FunctionOrigin, FunctionTable, FunctionsFile,
-    FunctionsWanted, HOUR, OriginFilter, Part, Table, Wanted, decode, encode, encode_functions,
-    fuzz,
+    FunctionsWanted, HOUR, OriginFilter, Part, Stacks, Table, Wanted, decode, encode,
+    encode_functions, fuzz,
 };
 
 /// Between two files of a pair: the end of one, the start of the next.
@@ -61,7 +61,7 @@ pub(crate) fn pair(bytes: &[u8]) {
     let (samples, stacks) = bytes.split_at(at.map_or(bytes.len(), |at| at + BETWEEN.len() / 2));
     let (samples, stacks) = (fuzz::sealed(samples), fuzz::sealed(stacks));
     let read = |wanted: &Wanted| {
-        reading(|| decode(samples.clone(), wanted.stacks.then(|| stacks.clone()), wanted))
+        reading(|| decode(samples.clone(), wanted.has_stacks().then(|| stacks.clone()), wanted))
     };
     let all = read(&Wanted::all());
     let labels = ["service", "version", "team"].map(str::to_owned).to_vec();
@@ -70,8 +70,10 @@ pub(crate) fn pair(bytes: &[u8]) {
         range: Some((1_000, 2_000_000)),
         ..Wanted::of_service(SERVICE)
     };
-    let without_stacks = Wanted { stacks: false, ..part.clone() };
+    let without_stacks = Wanted { stacks: Stacks::None, ..part.clone() };
     let without_windows = Wanted { windows: false, ..part.clone() };
+    let frames = read(&Wanted { stacks: Stacks::Frames, ..part.clone() });
+    let whole = read(&without_windows);
     for part in [part, without_stacks, without_windows] {
         if let (Ok(part), Ok(all)) = (read(&part), &all) {
             assert!(part.samples() <= all.samples(), "a part is more than the whole");
@@ -83,12 +85,28 @@ pub(crate) fn pair(bytes: &[u8]) {
         return;
     }
     is_kept(&table);
+    if let (Ok(whole), Ok(frames)) = (whole, frames) {
+        assert_eq!(content(&frames), frames_of(&whole), "stacks have other frames");
+    }
     if let Ok((samples, stacks)) = extracted {
         let extracted = decode(samples, Some(stacks), &Wanted::all()).expect("just written");
         let mut expected = content(&table);
         expected.retain(|key, _| key.0.get("service") == Some(&SERVICE));
         assert_eq!(content(&extracted), expected);
     }
+}
+
+/// What reading frames only should give, by going through a table with stacks.
+fn frames_of(table: &Table) -> BTreeMap<Key<'_>, (u64, u64)> {
+    let mut frames: BTreeMap<Key<'_>, (u64, u64)> = BTreeMap::new();
+    for ((labels, window, _, stack), counts) in content(table) {
+        let each = stack.into_iter().map(|frame| vec![frame]);
+        for stack in each.chain([Vec::new()]) {
+            let sum = frames.entry((labels.clone(), window, 0, stack)).or_default();
+            *sum = (sum.0.saturating_add(counts.0), sum.1.saturating_add(counts.1));
+        }
+    }
+    frames
 }
 
 /// What was read can be written, and is the same when it is read again.

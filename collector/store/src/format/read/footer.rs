@@ -33,11 +33,11 @@ const STRUCT: u8 = 12;
 /// What is left of the bytes.
 struct Bytes<'a>(&'a [u8]);
 
-/// What a footer says.
+/// What the footer of a Parquet file says, its length and the magic bytes behind it left out. It may be of anyone.
 ///
 /// # Errors
 /// Why it is none.
-pub(super) fn parse(footer: &[u8]) -> Result<ParquetMetaData, String> {
+pub fn parse(footer: &[u8]) -> Result<ParquetMetaData, String> {
     check(footer).ok_or("its schema is no tree")?;
     ParquetMetaDataReader::decode_metadata(footer).map_err(|error| error.to_string())
 }

@@ -94,7 +94,7 @@ pub(super) fn for_each(
     }
     columns.extend(&known);
     columns.extend(has_map.then_some("labels"));
-    columns.extend(wanted.stacks.then_some("stack_id"));
+    columns.extend(wanted.has_stacks().then_some("stack_id"));
     columns.extend(wanted.services.as_ref().map(|_| SERVICE));
     for rows in file.batches(group, columns)? {
         let rows = rows.map_err(|error| file.damaged(error.to_string()))?;
@@ -115,7 +115,7 @@ fn rows_of(
     builder: &mut TableBuilder,
     each: &mut impl FnMut(&mut TableBuilder, Found) -> Result<(), FormatError>,
 ) -> Result<(), FormatError> {
-    let ids = wanted.stacks.then(|| columns.amounts("stack_id")).transpose()?;
+    let ids = wanted.has_stacks().then(|| columns.amounts("stack_id")).transpose()?;
     let results = columns.ints("result")?;
     let (samples, nanos) = (columns.amounts("samples")?, columns.amounts("cpu_nanos")?);
     let changes = labels.changes(rows);

@@ -40,8 +40,34 @@ pub(super) fn read(
     needed: &Needed,
     builder: &mut BatchBuilder,
 ) -> Result<HashMap<i64, StackIndex>, FormatError> {
-    let mut tree =
-        Tree { file, needed, builder, path: Vec::new(), at: 0, id: 0, found: HashMap::new() };
+    let mut found = HashMap::new();
+    for_each(file, needed, builder, Shape::Tree, |id, path| {
+        found.insert(id, path.last().map_or(StackIndex::EMPTY, |node| node.stack));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads the frames of stacks: hands each stack to `each`, its number and its frames, which are stacks of their
+/// own in the builder.
+pub(super) fn read_frames(
+    file: &File,
+    needed: &Needed,
+    builder: &mut BatchBuilder,
+    each: impl FnMut(i64, &[Node]) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    for_each(file, needed, builder, Shape::Frames, each)
+}
+
+/// Hands each stack to `each`, in the order of their numbers.
+fn for_each(
+    file: &File,
+    needed: &Needed,
+    builder: &mut BatchBuilder,
+    shape: Shape,
+    each: impl FnMut(i64, &[Node]) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let mut tree = Tree { file, needed, builder, shape, path: Vec::new(), at: 0, id: 0, each };
     for group in 0..file.groups() {
         if !needed.has_any(file.bounds(group, "stack_id")) {
             continue;
@@ -53,8 +79,7 @@ pub(super) fn read(
             tree.add(&mut Rows::new(file, &Columns::new(file, group, &rows), has_names)?)?;
         }
     }
-    tree.end_stack();
-    Ok(tree.found)
+    tree.end_stack()
 }
 
 // === impl Needed ===
@@ -83,25 +108,38 @@ impl Needed {
     }
 }
 
+/// What stacks become in the builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Stacks.
+    Tree,
+    /// A stack of one frame for each frame.
+    Frames,
+}
+
 /// What has been read.
-struct Tree<'a> {
+struct Tree<'a, E> {
     file: &'a File,
     needed: &'a Needed,
     builder: &'a mut BatchBuilder,
+    shape: Shape,
     /// A stack that was read, outermost frame first, and maybe longer than the current one.
     path: Vec<Node>,
     /// How many frames of it are those of the current stack.
     at: usize,
     /// The current stack; 0 before the first.
     id: i64,
-    found: HashMap<i64, StackIndex>,
+    /// What is done with each stack that is needed: its number, and its frames, outermost first.
+    each: E,
 }
 
-struct Node {
+/// A frame of a stack.
+pub(super) struct Node {
     /// The frame as it stands in the rows of the batch at hand; rows of another batch have other numbers.
     raw: Option<RawFrame>,
     frame: Frame,
-    stack: StackIndex,
+    /// The stack that ends with it, or that is it.
+    pub stack: StackIndex,
 }
 
 /// What makes rows of one batch the same frame.
@@ -121,7 +159,7 @@ enum Frame {
 
 // === impl Tree ===
 
-impl Tree<'_> {
+impl<E: FnMut(i64, &[Node]) -> Result<(), FormatError>> Tree<'_, E> {
     fn add(&mut self, rows: &mut Rows<'_>) -> Result<(), FormatError> {
         let mut is_needed = self.id != 0 && self.needed.has(self.id);
         self.path.iter_mut().for_each(|node| node.raw = None);
@@ -131,7 +169,7 @@ impl Tree<'_> {
                 if id < self.id {
                     return Err(self.file.damaged("stacks are not in order"));
                 }
-                self.end_stack();
+                self.end_stack()?;
                 self.id = id;
                 is_needed = self.needed.has(id);
             }
@@ -156,7 +194,10 @@ impl Tree<'_> {
             node.raw = raw;
         } else {
             self.path.truncate(self.at);
-            let parent = self.path.last().map_or(StackIndex::EMPTY, |node| node.stack);
+            let parent = match (self.shape, self.path.last()) {
+                (Shape::Tree, Some(node)) => node.stack,
+                _ => StackIndex::EMPTY,
+            };
             let index = match frame {
                 Frame::Address { object, offset, reason } => {
                     self.builder.frame(object, offset, reason)
@@ -169,12 +210,12 @@ impl Tree<'_> {
         self.at += 1;
     }
 
-    fn end_stack(&mut self) {
+    fn end_stack(&mut self) -> Result<(), FormatError> {
         if self.id != 0 && self.needed.has(self.id) {
-            let last = self.at.checked_sub(1).and_then(|last| self.path.get(last));
-            self.found.insert(self.id, last.map_or(StackIndex::EMPTY, |node| node.stack));
+            (self.each)(self.id, &self.path[..self.at])?;
         }
         self.at = 0;
+        Ok(())
     }
 }
 
