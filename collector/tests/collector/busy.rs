@@ -46,6 +46,36 @@ async fn who_waits_is_told_so() {
     }
 }
 
+/// Check that a batch has its memory until it is durable: where there is memory for one, the next is not gathered
+/// with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_held_until_a_batch_is_durable() {
+    let batch = sealed(InstanceId::random(), 1);
+    let takes = usize::try_from(batch.raw_size).expect("small") * 2 + batch.payload.len();
+    for (room, groups) in [(2, 1), (1, 2)] {
+        let collector = Running::start_with(TempDir::new().expect("dir"), |config| {
+            config.queue_bytes = takes * room;
+            config.limits.max_payload_bytes = takes;
+            // What comes within a quarter of it is one group.
+            config.commit_delay = Duration::from_secs(8);
+        })
+        .await;
+        let (mut first, mut second) = (collector.agent().await, collector.agent().await);
+        assert!(first.push(sealed(first.instance, 1)).await);
+        assert!(second.push(sealed(second.instance, 1)).await);
+        for agent in [&mut first, &mut second] {
+            while !matches!(
+                agent.answers.message().await.expect("answered").expect("open").message,
+                Some(Answer::Ack(_))
+            ) {}
+        }
+        let metrics = collector.get("/metrics").await.text();
+        let line = metrics.lines().find(|line| line.contains("commit_batches_count"));
+        let count = line.and_then(|line| line.split(' ').next_back());
+        assert_eq!(count, Some(groups.to_string().as_str()), "{room}: {line:?}");
+    }
+}
+
 /// Check that agents that leave before they are answered neither keep memory from those that stay, nor leave
 /// anything that is counted twice when they send it again.
 #[tokio::test(flavor = "multi_thread")]
