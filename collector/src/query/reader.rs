@@ -31,6 +31,8 @@ pub(super) struct Need<'a> {
     pub step: i64,
     /// What of stacks.
     pub stacks: Stacks,
+    /// Only samples of these services, where the selector names none.
+    pub services: Option<BTreeSet<String>>,
     /// Nobody will ask for the same again: nothing is remembered for it.
     pub once: bool,
 }
@@ -291,7 +293,10 @@ fn needed_labels(plan: &Plan, need: &Need<'_>) -> Vec<String> {
 fn wanted(plan: &Plan, need: &Need<'_>) -> Wanted {
     let service = plan.selector.required(labels::SERVICE);
     Wanted {
-        services: service.map(|service| BTreeSet::from([service.to_owned()])),
+        services: match service {
+            Some(service) => Some(BTreeSet::from([service.to_owned()])),
+            None => need.services.clone(),
+        },
         labels: (!need.all_labels).then(|| needed_labels(plan, need)),
         range: Some(range(plan)),
         windows: need.step != 0,

@@ -14,7 +14,6 @@ use super::{
     Plan, Profile, Queries, QueryError,
     history::{self, Asked},
     labels,
-    named::Late,
     profile::Labels,
     series, services, status, symbols, top,
 };
@@ -107,9 +106,7 @@ impl QueryService for QueryApi {
         request: Request<SymbolsRequest>,
     ) -> Result<Response<SymbolsResponse>, Status> {
         let plan = Plan::try_from(request.into_inner().query)?.widened();
-        let query = move |parts: &_, cancel: &_| {
-            symbols::run(parts, &plan, cancel, Late::Wait, symbols::Look::All)
-        };
+        let query = move |parts: &_, cancel: &_| symbols::run(parts, &plan, cancel);
         Ok(Response::new(self.queries.run(Method::Symbols, query).await?))
     }
 

@@ -1,11 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetprof_proto::{
-    batch::{BatchBuilder, StackIndex, Window},
-    ids::{BatchId, InstanceId},
+    batch::{BatchBuilder, SourceName, StackIndex, Window},
+    ids::{BatchId, InstanceId, ObjectKind},
     selector::Selector,
     time_range::TimeRange,
-    v1::Accounting,
+    v1::{Accounting, UnresolvedReason},
 };
 use fleetprof_store::{Blobs, Catalog as ProfileCatalog, NewBatch};
 use fleetprof_symbolizer::Converter;
@@ -23,14 +23,20 @@ use crate::{
 
 /// A store with one batch, that takes an hour to read it.
 async fn slow_store(dir: &TempDir) -> ProfileStore {
-    let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
-    let catalog = ProfileCatalog::open(&url).await.expect("opens");
     let slow = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
-    let blobs = Blobs::of(slow.clone(), "slow");
-    let store = ProfileStore::open(blobs, catalog).await.expect("opens");
     let mut builder = BatchBuilder::new();
     let origin = builder.origin([("service", "s")]);
     builder.add(origin, StackIndex::EMPTY, 0, 1, 1);
+    let store = store(dir, Blobs::of(slow.clone(), "slow"), builder).await;
+    slow.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3600));
+    store
+}
+
+/// A store with one batch.
+async fn store(dir: &TempDir, blobs: Blobs, builder: BatchBuilder) -> ProfileStore {
+    let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
+    let catalog = ProfileCatalog::open(&url).await.expect("opens");
+    let store = ProfileStore::open(blobs, catalog).await.expect("opens");
     let window = Window { start_unix_nanos: 0, end_unix_nanos: 10_000 };
     let batch = NewBatch {
         id: BatchId { instance: InstanceId::random(), sequence: 1 },
@@ -41,13 +47,11 @@ async fn slow_store(dir: &TempDir) -> ProfileStore {
         bytes: 1,
     };
     store.append(vec![batch]).await.expect("stored");
-    slow.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3600));
     store
 }
 
 /// Queries of which one runs at a time.
-async fn queries(dir: &TempDir, timeout: Duration) -> Queries {
-    let store = slow_store(dir).await;
+async fn queries(dir: &TempDir, store: ProfileStore, timeout: Duration) -> Queries {
     let metrics = Metrics::default();
     let catalog = Catalog::open(dir.path(), 0).expect("opens");
     let conversions = ConversionParts {
@@ -92,7 +96,7 @@ fn plan() -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_stop_when_nobody_waits_for_them() {
     let dir = TempDir::new().expect("dir");
-    let queries = queries(&dir, Duration::from_secs(3600)).await;
+    let queries = queries(&dir, slow_store(&dir).await, Duration::from_secs(3600)).await;
     let client = tokio::spawn({
         let queries = queries.clone();
         async move { queries.profile(plan(), Labels::All).await }
@@ -109,10 +113,52 @@ async fn queries_stop_when_nobody_waits_for_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_end_when_time_is_up() {
     let dir = TempDir::new().expect("dir");
-    let queries = queries(&dir, Duration::from_millis(20)).await;
+    let queries = queries(&dir, slow_store(&dir).await, Duration::from_millis(20)).await;
     let error = queries.profile(plan(), Labels::All).await.expect_err("too long");
     assert_eq!(error, QueryError::Timeout(Duration::from_millis(20)));
     assert!(error.to_string().contains("longer than 20ms"), "{error}");
+}
+
+/// Check that a look at a few services at a time says what the question about all of them says, as all are in
+/// one file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_symbols_is_in_portions() {
+    let dir = TempDir::new().expect("dir");
+    let mut builder = BatchBuilder::new();
+    let object = builder.object(ObjectKind::File, None, "/bin/app");
+    let lost = builder.frame(object, 7, UnresolvedReason::NoBuildId);
+    let name = SourceName { function: "work", file: Some("work.py"), line: 3 };
+    let named = builder.named_frame(object, name);
+    let service = |number: u64| format!("service-{number}");
+    for number in 1..=5 {
+        let labels = [("service", &*service(number)), ("version", "v1"), ("host", "h")];
+        let origin = builder.origin(labels);
+        let twice = builder.stack([named, lost, named]);
+        builder.add(origin, twice, 0, number, 1);
+        let once = builder.stack([lost]);
+        builder.add(origin, once, 0, 100, 1);
+    }
+    let blobs = Blobs::of(Arc::new(InMemory::new()), "memory");
+    let store = store(&dir, blobs, builder).await;
+    let queries = queries(&dir, store, Duration::from_secs(60)).await;
+    let look = |rows| {
+        queries
+            .run(Method::Symbols, move |parts, cancel| symbols::look(parts, &plan(), cancel, rows))
+    };
+    let one_each = look(1).await.expect("an answer");
+    assert_eq!(look(u64::MAX).await.expect("an answer"), one_each);
+    let all = queries.run(Method::Symbols, |parts, cancel| symbols::run(parts, &plan(), cancel));
+    let all = all.await.expect("an answer");
+    assert_eq!(all.services, one_each);
+    let samples = (1..=5).map(|number| number + 100).sum::<u64>();
+    assert_eq!(all.coverage.map(|coverage| coverage.samples), Some(samples));
+    let counts: Vec<_> = one_each
+        .into_iter()
+        .map(|it| (it.service, it.frames, it.named, it.with_lines, it.unresolved[0].value))
+        .collect();
+    let expected =
+        |number| (service(number), 3 * number + 100, 2 * number, 2 * number, number + 100);
+    assert_eq!(counts, (1..=5).rev().map(expected).collect::<Vec<_>>());
 }
 
 /// Check that names are ordered by how much they are alike.

@@ -36,13 +36,16 @@ fn frames_count_as_often_as_they_were_sampled() {
     // Row 0 is reserved.
     let reserved = Symbol::Unknown(Reason::NoMapping);
     let symbols = [reserved, named(7), named(0), Symbol::Unknown(Reason::NotCovered)];
-    let found = quality(&batch, &symbols);
+    let mut sums = Qualities::default();
+    sums.add(&batch, &symbols);
+    sums.add(&batch, &symbols);
+    let found = sums.finish();
     let shown: Vec<_> =
         found.iter().map(|it| (it.version.as_str(), it.frames, it.named, it.with_lines)).collect();
-    assert_eq!(shown, [("1", 31, 21, 11), ("2", 5, 5, 5)]);
+    assert_eq!(shown, [("1", 62, 42, 22), ("2", 10, 10, 10)], "twice the same");
     let reasons: Vec<_> =
         found[0].unresolved.iter().map(|it| (it.name.as_str(), it.value)).collect();
-    assert_eq!((reasons, found[1].unresolved.len()), (vec![("not_covered", 10)], 0));
+    assert_eq!((reasons, found[1].unresolved.len()), (vec![("not_covered", 20)], 0));
 }
 
 /// A file with so many rows of these services.
@@ -87,4 +90,22 @@ fn shares_take_few_files() {
     ];
     let taken = rows(many).into_iter().map(|rows| rows - ENOUGH_ROWS).collect::<Vec<_>>();
     assert_eq!(taken, [1, 2, 4, 5, 7]);
+}
+
+/// Check that portions have all services once, in order, and no more rows than they may, but for services that have
+/// more alone.
+#[test]
+fn portions_are_bounded() {
+    let mut file = NewFile::clone(&piece(100, &["a", "b", "c", "d", "e"]).file.file);
+    for (sum, samples) in file.services.iter_mut().zip([10, 10, 10, 160, 10]) {
+        sum.samples = samples;
+    }
+    let portions = |most| -> Vec<String> {
+        let joined = |portion: BTreeSet<String>| portion.into_iter().collect::<String>();
+        portions(&file, most).into_iter().map(joined).collect()
+    };
+    assert_eq!(portions(10), ["ab", "c", "d", "e"]);
+    assert_eq!(portions(0), ["a", "b", "c", "d", "e"]);
+    assert_eq!(portions(u64::MAX), ["abcde"]);
+    assert_eq!(super::portions(&piece(1, &[]).file.file, 10), []);
 }
