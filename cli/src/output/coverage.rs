@@ -9,11 +9,11 @@ const MOST_NAMED: usize = 3;
 
 /// One line about what an answer was made from: `1,234 samples in 12 batches, from … to …`.
 pub(crate) fn summary(coverage: &Coverage) -> String {
-    let mut line = format!(
-        "{} in {}",
-        units::counted(coverage.samples, "sample", "samples"),
-        units::counted(coverage.batches, "batch", "batches"),
-    );
+    let mut line = units::counted(coverage.samples, "sample", "samples");
+    // Files of single services do not say how many batches they are of.
+    if coverage.batches > 0 || coverage.samples == 0 {
+        line.push_str(&format!(" in {}", units::counted(coverage.batches, "batch", "batches")));
+    }
     if coverage.samples > 0 {
         let (first, last) = (coverage.first_unix_nanos, coverage.last_unix_nanos);
         line.push_str(&format!(", from {} to {}", units::instant(first), units::instant(last)));

@@ -72,9 +72,14 @@ fn owned(labels: &BTreeMap<&str, &str>) -> named::Kept {
 /// What a reader of the file should know: `pprof -comments` shows it.
 fn comments(plan: &Plan, coverage: &v1::Coverage, unnamed: &[v1::UnnamedUsage]) -> Vec<String> {
     let version = env!("CARGO_PKG_VERSION");
+    // Files of single services do not say how many batches they are of.
+    let of_batches = match coverage.batches {
+        0 => String::new(),
+        batches => format!(" of {batches} batches"),
+    };
     let mut comments = vec![
         format!("fleetprof-collector {version}, selector {}", plan.selector),
-        format!("{} samples of {} batches", coverage.samples, coverage.batches),
+        format!("{} samples{of_batches}", coverage.samples),
     ];
     for counter in &coverage.dropped {
         let (name, value) = (&counter.name, counter.value);

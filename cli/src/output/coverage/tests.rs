@@ -37,6 +37,14 @@ fn an_empty_answer_has_no_times() {
     assert_eq!(summary(&Coverage::default()), "0 samples in 0 batches");
 }
 
+/// Check that nothing is said of batches where samples were found in files that do not know of them.
+#[test]
+fn files_of_services_have_no_batches() {
+    let line = summary(&Coverage { batches: 0, ..coverage() });
+    assert!(!line.contains("batch"), "{line}");
+    assert!(summary(&coverage()).contains("batch"), "{line}");
+}
+
 /// Check that loss is shown by reason, largest first, and that zeros are not loss.
 #[test]
 fn loss_is_shown_by_reason() {
