@@ -1,9 +1,8 @@
 //! Names of labels, or the values of one.
 
-use std::collections::BTreeSet;
-
 use fleetprof_proto::{labels, selector::MatchOp, time_range::format_instant, v1};
 use fleetprof_store::{DAY, HOUR, Level, Piece, StoreError};
+use hashbrown::HashSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
@@ -19,7 +18,7 @@ const MAX_VALUES: usize = 100_000;
 /// Values of a label, or names of labels where its name is empty.
 struct Values<'a> {
     name: &'a str,
-    found: BTreeSet<String>,
+    found: HashSet<String>,
 }
 
 pub(super) fn run(
@@ -28,7 +27,7 @@ pub(super) fn run(
     name: &str,
     cancel: &CancellationToken,
 ) -> Result<v1::LabelsResponse, QueryError> {
-    let mut values = Values { name, found: BTreeSet::new() };
+    let mut values = Values { name, found: HashSet::new() };
     let coverage = match name {
         labels::SERVICE => {
             let add = |service: &str, _, _| values.add(service);
@@ -42,7 +41,8 @@ pub(super) fn run(
         },
     };
     missing::require_service(parts, plan, &coverage, cancel)?;
-    let values = values.found.into_iter().collect();
+    let mut values: Vec<_> = values.found.into_iter().collect();
+    values.sort_unstable();
     Ok(v1::LabelsResponse { values, coverage: Some(coverage.into_wire()) })
 }
 
@@ -104,7 +104,7 @@ fn of_days(
     let source = Source { pieces, coverage: Coverage::new(plan.range) };
     let read = reader::visit_all(parts, plan, &need, cancel, source, |table| {
         for origin in reader::matching_origins(table, plan) {
-            origin.labels.get(values.name).into_iter().for_each(|value| values.add(value));
+            origin.label(values.name).into_iter().for_each(|value| values.add(value));
         }
         values.check()?;
         Ok(0)

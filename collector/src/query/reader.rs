@@ -3,7 +3,7 @@
 mod days;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -46,8 +46,8 @@ enum Coming {
 
 /// The samples of one origin.
 pub(super) struct OriginSum<'a> {
-    /// Its labels, as far as they were needed.
-    pub labels: BTreeMap<&'a str, &'a str>,
+    /// Its labels, as far as they were needed: few.
+    pub labels: Vec<(&'a str, &'a str)>,
     pub samples: u64,
     pub nanos: u64,
 }
@@ -167,7 +167,7 @@ pub(super) fn for_each_service(
         let mut matched = 0_u64;
         for origin in matching_origins(table, plan) {
             matched = matched.saturating_add(origin.samples);
-            let service = origin.labels.get(labels::SERVICE).copied().unwrap_or_default();
+            let service = origin.label(labels::SERVICE).unwrap_or_default();
             visit(service, origin.samples, origin.nanos);
         }
         Ok(matched)
@@ -185,6 +185,14 @@ pub(super) fn choose(
     let service = plan.selector.required(labels::SERVICE).map(str::to_owned);
     let wish = Wish { service, range: range(plan), labels, step: need.step };
     wait(parts, cancel, parts.store.plan(&wish))
+}
+
+// === impl OriginSum ===
+
+impl<'a> OriginSum<'a> {
+    pub(super) fn label(&self, name: &str) -> Option<&'a str> {
+        self.labels.iter().find(|label| label.0 == name).map(|label| label.1)
+    }
 }
 
 // === impl Coming ===
@@ -321,9 +329,8 @@ pub(super) fn matching_origins<'a>(table: &'a Table, plan: &Plan) -> Vec<OriginS
         *sum = (sum.0.saturating_add(row.samples), sum.1.saturating_add(row.nanos));
     }
     let origin = |(origin, (samples, nanos))| {
-        let labels: BTreeMap<_, _> = table.code.origin_labels(origin).collect();
-        let matches = plan.selector.matches(|name| labels.get(name).copied());
-        (samples > 0 && matches).then_some(OriginSum { labels, samples, nanos })
+        let sum = OriginSum { labels: table.code.origin_labels(origin).collect(), samples, nanos };
+        (samples > 0 && plan.selector.matches(|name| sum.label(name))).then_some(sum)
     };
     sums.into_iter().enumerate().filter_map(origin).collect()
 }
