@@ -202,6 +202,41 @@ fn what_has_no_place_is_refused() {
     assert!(matches!(encode(id(), &table, None), Err(FormatError::Unstorable { .. })));
 }
 
+/// Check that samples of stacks that the other file does not have are no samples without stacks.
+#[test]
+fn stacks_that_are_not_there_are_noticed() {
+    use fleetprof_proto::{
+        batch::{BatchBuilder, Window},
+        ids::ObjectKind,
+        v1,
+    };
+    let files = |stacks: u64| {
+        let mut batch = BatchBuilder::new();
+        let object = batch.object(ObjectKind::File, None, "/bin/a");
+        let origin = batch.origin([("service", "a")]);
+        for offset in 0..stacks {
+            let frame = batch.frame(object, offset, v1::UnresolvedReason::NoBuildId);
+            let stack = batch.stack([frame]);
+            batch.add(origin, stack, 0, 1, 1);
+        }
+        let window = Window { start_unix_nanos: NOON, end_unix_nanos: NOON + 1_000_000 };
+        let mut table = TableBuilder::new();
+        table.add_batch(&batch.finish(window, [], v1::Accounting::default()));
+        encode(id(), &table.finish(), None).expect("a table that can be stored")
+    };
+    let (more, fewer) = (files(5), files(4));
+    for (windows, stacks) in
+        [(true, Stacks::Whole), (false, Stacks::Whole), (false, Stacks::Frames)]
+    {
+        let wanted = Wanted { windows, stacks, ..Wanted::all() };
+        let read = decode(more.samples.clone(), Some(fewer.stacks.clone()), &wanted);
+        let damage = read.expect_err("a stack is not there").to_string();
+        assert!(damage.contains("stack 5 does not exist"), "{wanted:?}: {damage}");
+        let read = decode(fewer.samples.clone(), Some(more.stacks.clone()), &wanted);
+        assert!(read.is_ok(), "{wanted:?}");
+    }
+}
+
 #[test]
 fn files_of_two_pairs_are_refused() {
     let one = encode(id(), &deep(), None).expect("a table that can be stored");
