@@ -16,6 +16,15 @@ const MAX_MANGLED_BYTES: usize = 16 * 1024;
 /// Longest demangled name, bytes. A few bytes of back references can unfold to gigabytes.
 const MAX_DEMANGLED_BYTES: usize = 16 * 1024;
 
+/// How deep C++ names may be nested, in levels of the library's grammar; some seven are one level of templates.
+const CPP_DEPTH: u32 = 96;
+
+/// The library tries a literal of a class, `L` and a name, in three ways one after the other. Literals within the
+/// type of a literal take three times as long, and as much memory, with each level: names with more than so many
+/// may be nested less. A name of 64 bytes could take 0.2 s and 100 MB otherwise.
+const CPP_LITERALS: usize = 6;
+const CPP_DEPTH_OF_LITERALS: u32 = 64;
+
 /// A buffer that refuses to grow past its limit, which makes the demangler give up.
 struct Bounded {
     text: String,
@@ -47,7 +56,11 @@ fn cpp(name: &str) -> Option<String> {
     if !["_Z", "__Z", "___Z", "____Z"].iter().any(|prefix| name.starts_with(prefix)) {
         return None;
     }
-    let symbol = cpp_demangle::BorrowedSymbol::new(name.as_bytes()).ok()?;
+    let is_class = |pair: &&[u8]| pair[0] == b'L' && !pair[1].is_ascii_lowercase();
+    let literals = name.as_bytes().windows(2).filter(is_class).count();
+    let depth = if literals > CPP_LITERALS { CPP_DEPTH_OF_LITERALS } else { CPP_DEPTH };
+    let limits = cpp_demangle::ParseOptions::default().recursion_limit(depth);
+    let symbol = cpp_demangle::BorrowedSymbol::new_with_options(name.as_bytes(), &limits).ok()?;
     // `Array<int, 3>` rather than `Array<int, (unsigned int)3>`.
     let options = cpp_demangle::DemangleOptions::new().hide_expression_literal_types();
     Bounded::collect(|out| symbol.structured_demangle(out, &options))

@@ -90,6 +90,17 @@ fn exponential_names_are_given_up() {
     assert!(unfolded.is_none_or(|text| text.len() <= MAX_DEMANGLED_BYTES));
 }
 
+/// Check that names with many literals of classes, which are given less depth, have their names while they are flat.
+/// That nested ones do no harm is seen in memory: the fuzzer has one (`regressions/symbol-names`).
+#[test]
+fn many_literals_are_no_harm() {
+    let tags: String = (0..20).map(|number| format!("3tagIL4Enum{number}EE")).collect();
+    let text: Vec<_> = (0..20).map(|number| format!("tag<{number}>")).collect();
+    let name = demangle(&format!("_Z1fI{tags}Evv"));
+    assert_eq!(name, Some(format!("void f<{}>()", text.join(", "))));
+    assert_eq!(demangle(&format!("_Z1f{}v", "IL1f".repeat(12))), None);
+}
+
 #[test]
 fn huge_names_are_not_tried() {
     assert_eq!(demangle(&format!("_Z{}", "1a".repeat(1 << 20))), None);
