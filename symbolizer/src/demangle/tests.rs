@@ -97,7 +97,7 @@ fn many_literals_are_no_harm() {
     let tags: String = (0..20).map(|number| format!("3tagIL4Enum{number}EE")).collect();
     let text: Vec<_> = (0..20).map(|number| format!("tag<{number}>")).collect();
     let name = demangle(&format!("_Z1fI{tags}Evv"));
-    assert_eq!(name, Some(format!("void f<{}>()", text.join(", "))));
+    assert_eq!(name, Some(format!("void f<{} >()", text.join(", "))));
     assert_eq!(demangle(&format!("_Z1f{}v", "IL1f".repeat(12))), None);
 }
 
